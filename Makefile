@@ -1,0 +1,63 @@
+# `make help` lists what there is to make. Everything is made in bin/ and .strata/, which git ignores.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -X github.com/strata-csi/strata/pkg/version.version=$(VERSION)
+GOBUILD := go build -trimpath -ldflags '$(LDFLAGS)'
+
+# The programs of a node are static and know no librados; tests/static proves it.
+STATIC := strata-node strata-mountd
+# go-ceph is told the oldest release of Ceph it may rely on.
+CGO := strata-controller
+
+.PHONY: help build packages test bench demo demo-down lint verify fmt clean $(STATIC) $(CGO)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: $(STATIC) $(CGO) ## build the programs in bin/
+
+$(STATIC):
+	CGO_ENABLED=0 $(GOBUILD) -o bin/$@ ./cmd/$@
+
+$(CGO):
+	CGO_ENABLED=1 $(GOBUILD) -tags pacific -o bin/$@ ./cmd/$@
+
+packages: ## install the Debian packages that are missing (as root)
+	go run ./hack/ceph install
+
+# The runner is built first, so that a signal to make reaches it and not `go run`.
+test: ## pass every test, with a Ceph of its own; ONLY=unit,sanity for a part
+	@CGO_ENABLED=0 go build -o bin/hack-test ./hack/test
+	@exec bin/hack-test -only '$(ONLY)'
+
+bench: packages ## measure against the bare commands; results in docs/benchmarks.md
+	@CGO_ENABLED=1 go build -tags pacific -o bin/hack-bench ./hack/bench
+	@exec bin/hack-bench -write
+
+demo: ## show a shared volume on two nodes, and clear away; KEEP=1 waits for ctrl-C first
+	@CGO_ENABLED=0 go build -o bin/hack-demo ./hack/demo
+	@exec bin/hack-demo $(if $(KEEP),-keep) up
+
+demo-down: ## clear away what a demo left that was killed
+	@CGO_ENABLED=0 go build -o bin/hack-demo ./hack/demo
+	@exec bin/hack-demo down
+
+lint: ## formatting, vet, staticcheck and the rules of imports
+	go run ./hack/lint
+
+fmt: ## format the code
+	gofmt -s -w $$(git ls-files '*.go')
+
+verify: ## everything that is generated is what its source gives
+	go mod verify
+	go mod tidy -diff
+	@before=$$(git diff | sha256sum); go generate ./...; \
+	if [ "$$before" != "$$(git diff | sha256sum)" ]; then git --no-pager diff --stat; echo "generated files were out of date"; exit 1; fi
+
+clean: ## remove what was built; clusters are ended with demo-down
+	rm -rf bin
+	go clean -testcache
