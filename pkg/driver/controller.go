@@ -1,0 +1,62 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+
+	"github.com/strata-csi/strata/pkg/clusters"
+	"github.com/strata-csi/strata/pkg/controller"
+	"github.com/strata-csi/strata/pkg/metrics"
+	"github.com/strata-csi/strata/pkg/tier"
+	"github.com/strata-csi/strata/pkg/volume"
+	"github.com/strata-csi/strata/pkg/warm"
+)
+
+// ControllerOptions are the options of strata-controller.
+type ControllerOptions struct {
+	Common
+	// LockLease is how long a lock in Ceph outlives a controller that was killed.
+	LockLease time.Duration
+	// CopyWait is how long CreateVolume waits for a copy to finish before it reports progress.
+	CopyWait time.Duration
+}
+
+// Validate says which option is wrong and what it may be.
+func (o ControllerOptions) Validate() error {
+	if o.LockLease < time.Second || o.LockLease > time.Minute {
+		return fmt.Errorf("--lock-lease: %s is not between 1s and 1m", o.LockLease)
+	}
+	if o.CopyWait < 0 || o.CopyWait > 10*time.Minute {
+		return fmt.Errorf("--copy-wait: %s is not between 0 and 10m", o.CopyWait)
+	}
+	return o.Common.Validate()
+}
+
+// RunController serves the Controller service until ctx ends. dial makes the connections to Ceph: only the program that
+// gives it needs librados.
+func RunController(ctx context.Context, o ControllerOptions, dial warm.Dial) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	store, err := clusters.Open(clusters.Options{Path: o.ClusterConfig, Controller: true, Validate: warm.CheckCluster})
+	if err != nil {
+		return err
+	}
+	backend := warm.New(warm.Options{Clusters: store, Dial: dial, Lease: o.LockLease, CopyWait: o.CopyWait})
+	defer backend.Close()
+	tiers := tier.Controllers{}
+	tiers.Register(volume.Warm, backend)
+	s := service{
+		Common:   o.Common,
+		clusters: store,
+		ready:    func(ctx context.Context) error { return errors.Join(store.Err(), backend.Ready(ctx)) },
+		register: func(r grpc.ServiceRegistrar) { csi.RegisterControllerServer(r, controller.New(tiers)) },
+		registry: metrics.NewRegistry(),
+	}
+	return s.run(ctx)
+}

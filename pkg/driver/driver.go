@@ -1,0 +1,96 @@
+// Package driver wires the parts of Strata into its two CSI services. It is the only package, besides the programs, that knows
+// more than one tier.
+package driver
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"k8s.io/klog/v2"
+
+	"github.com/strata-csi/strata/pkg/clusters"
+	"github.com/strata-csi/strata/pkg/identity"
+	"github.com/strata-csi/strata/pkg/metrics"
+	"github.com/strata-csi/strata/pkg/rpc"
+	"github.com/strata-csi/strata/pkg/version"
+)
+
+// Common are the options that the controller and the node have in common.
+type Common struct {
+	// Endpoint is where the CSI services listen: unix:///path.
+	Endpoint string
+	// ClusterConfig is the path of the cluster configuration file; see docs/parameters.md.
+	ClusterConfig string
+	// MetricsAddress is where Prometheus metrics and /healthz are served, host:port; empty: nowhere.
+	MetricsAddress string
+}
+
+// Validate says which option is wrong and what it may be.
+func (o Common) Validate() error {
+	if _, err := rpc.SocketPath(o.Endpoint); err != nil {
+		return fmt.Errorf("--endpoint: %w", err)
+	}
+	if o.ClusterConfig == "" {
+		return fmt.Errorf("--cluster-config: is missing; it names the file that says where the Ceph clusters are")
+	}
+	if o.MetricsAddress != "" {
+		if err := (metrics.Options{Address: o.MetricsAddress}).Validate(); err != nil {
+			return fmt.Errorf("--metrics-address: %w", err)
+		}
+	}
+	return nil
+}
+
+// service is one of the two CSI services, ready to be served.
+type service struct {
+	Common
+	clusters *clusters.Store
+	// ready answers Identity's Probe and /healthz.
+	ready    func(context.Context) error
+	register func(grpc.ServiceRegistrar)
+	registry *prometheus.Registry
+	// background runs beside the service; each ends when its context does.
+	background []func(context.Context) error
+}
+
+// run serves until ctx ends, then lets running calls finish.
+func (s service) run(ctx context.Context) error {
+	server, err := rpc.New(ctx, rpc.Options{DriverName: identity.DriverName, Registerer: s.registry})
+	if err != nil {
+		return err
+	}
+	if err := s.registry.Register(s.clusters); err != nil {
+		return fmt.Errorf("metrics of the cluster configuration: %w", err)
+	}
+	csi.RegisterIdentityServer(server, &identity.Service{Ready: s.ready})
+	s.register(server)
+	listener, err := rpc.Listen(ctx, s.Endpoint)
+	if err != nil {
+		return err
+	}
+	klog.FromContext(ctx).Info("Serving", "endpoint", s.Endpoint, "version", version.String())
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Run(ctx, listener) })
+	group.Go(func() error { return s.clusters.Watch(ctx) })
+	for _, run := range s.background {
+		group.Go(func() error { return run(ctx) })
+	}
+	if s.MetricsAddress != "" {
+		group.Go(func() error { return s.serveMetrics(ctx) })
+	}
+	return group.Wait()
+}
+
+func (s service) serveMetrics(ctx context.Context) error {
+	m, err := metrics.Listen(ctx, metrics.Options{Address: s.MetricsAddress, Gatherer: s.registry, Healthy: s.ready})
+	if err != nil {
+		return err
+	}
+	klog.FromContext(ctx).Info("Serving metrics", "address", (m.Addr().(*net.TCPAddr)).String())
+	return m.Run(ctx)
+}

@@ -1,0 +1,82 @@
+package driver
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+
+	"github.com/strata-csi/strata/pkg/clusters"
+	"github.com/strata-csi/strata/pkg/keylock"
+	"github.com/strata-csi/strata/pkg/metrics"
+	"github.com/strata-csi/strata/pkg/mountpoint"
+	"github.com/strata-csi/strata/pkg/node"
+	"github.com/strata-csi/strata/pkg/tier"
+	"github.com/strata-csi/strata/pkg/volume"
+	"github.com/strata-csi/strata/pkg/warm/client"
+)
+
+// NodeOptions are the options of strata-node.
+type NodeOptions struct {
+	Common
+	// NodeID names this node in the cluster, 1 to node.MaxNodeIDLength bytes; in Kubernetes the node's name.
+	NodeID string
+	// MountdSocket is the path of strata-mountd's socket; empty: this node mounts with its kernel only.
+	MountdSocket string
+}
+
+// Validate says which option is wrong and what it may be.
+func (o NodeOptions) Validate() error {
+	if o.NodeID == "" || len(o.NodeID) > node.MaxNodeIDLength {
+		return fmt.Errorf("--node-id: has %d bytes; 1 to %d are allowed", len(o.NodeID), node.MaxNodeIDLength)
+	}
+	if o.MountdSocket != "" && !filepath.IsAbs(o.MountdSocket) {
+		return fmt.Errorf("--mountd-socket: %q is not an absolute path", o.MountdSocket)
+	}
+	return o.Common.Validate()
+}
+
+// RunNode serves the Node service until ctx ends. It leaves every mount as it is: the next strata-node finds them.
+func RunNode(ctx context.Context, o NodeOptions) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	store, err := clusters.Open(clusters.Options{Path: o.ClusterConfig})
+	if err != nil {
+		return err
+	}
+	var fuse client.Mounter = client.NoFuse{}
+	if o.MountdSocket != "" {
+		fuse = client.NewFuseMounter(o.MountdSocket)
+	}
+	prober := mountpoint.NewProber(0)
+	unmounter := mountpoint.NewUnmounter(prober)
+	warm, err := client.New(client.Config{
+		Clusters:  store,
+		Kernel:    client.NewKernelMounter(),
+		Fuse:      fuse,
+		Prober:    prober,
+		Unmounter: unmounter,
+	})
+	if err != nil {
+		return err
+	}
+	tiers := tier.Nodes{}
+	tiers.Register(volume.Warm, warm)
+	server, err := node.New(node.Config{NodeID: o.NodeID, Tiers: tiers, Locks: new(keylock.Locks), Unmounter: unmounter})
+	if err != nil {
+		return err
+	}
+	s := service{
+		Common:   o.Common,
+		clusters: store,
+		// A mistake in a new cluster configuration doesn't make a node unready: the old one is in force, and a node that was
+		// restarted for it could not start at all. The metric of the configuration tells.
+		ready:    func(context.Context) error { return nil },
+		register: func(r grpc.ServiceRegistrar) { csi.RegisterNodeServer(r, server) },
+		registry: metrics.NewRegistry(),
+	}
+	return s.run(ctx)
+}

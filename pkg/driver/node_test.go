@@ -1,0 +1,30 @@
+package driver
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestNodeOptions(t *testing.T) {
+	good := NodeOptions{
+		Common: Common{Endpoint: "unix:///run/strata/csi.sock", ClusterConfig: "/etc/strata/clusters.yaml"},
+		NodeID: "n1", MountdSocket: "/run/strata/mountd.sock",
+	}
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for flag, spoil := range map[string]func(*NodeOptions){
+		"--node-id":         func(o *NodeOptions) { o.NodeID = "" },
+		"--node-id: has":    func(o *NodeOptions) { o.NodeID = strings.Repeat("n", 257) },
+		"--mountd-socket":   func(o *NodeOptions) { o.MountdSocket = "mountd.sock" },
+		"--endpoint":        func(o *NodeOptions) { o.Endpoint = "tcp://0.0.0.0:1" },
+		"--cluster-config":  func(o *NodeOptions) { o.ClusterConfig = "" },
+		"--metrics-address": func(o *NodeOptions) { o.MetricsAddress = ":9080" },
+	} {
+		o := good
+		spoil(&o)
+		if err := o.Validate(); err == nil || !strings.Contains(err.Error(), flag) {
+			t.Errorf("%s: got %v", flag, err)
+		}
+	}
+}

@@ -1,0 +1,96 @@
+// Package tier says what a backend is: small interfaces, each found once when the backend is
+// registered. The CSI services in pkg/controller and pkg/node know only these; a backend never sees a
+// CSI message. An operation that a backend has no interface for is refused with volume.ErrUnsupported.
+package tier
+
+import (
+	"context"
+
+	"github.com/strata-csi/strata/pkg/volume"
+)
+
+// Provisioner makes and removes volumes. Both calls may be repeated, by another process too, and end in the same state.
+type Provisioner interface {
+	// Create makes the volume or finds it. volume.ErrExists: the name belongs to a volume that doesn't fit spec.
+	// volume.ErrPending: it is being made (a copy runs); the same call, later, gets it.
+	Create(ctx context.Context, spec volume.Spec) (volume.Volume, error)
+	// Delete removes the volume; one that doesn't exist is no error.
+	Delete(ctx context.Context, id volume.ID) error
+	// Get returns a volume that is ready, or volume.ErrNotFound.
+	Get(ctx context.Context, id volume.ID) (volume.Volume, error)
+	// CheckParameters refuses the parameters of a StorageClass that Create would refuse, without touching the backend.
+	CheckParameters(parameters map[string]string) error
+}
+
+// Expander grows volumes.
+type Expander interface {
+	// Expand grows the volume to the least size that the range allows and returns its size. It never shrinks:
+	// a larger volume stays as it is, or is volume.ErrOutOfRange when above the limit.
+	// nodeNeeded: the node must do its part too (NodeExpandVolume).
+	Expand(ctx context.Context, id volume.ID, size volume.CapacityRange) (capacity int64, nodeNeeded bool, err error)
+}
+
+// Snapshotter makes, removes and finds snapshots.
+type Snapshotter interface {
+	CreateSnapshot(ctx context.Context, spec volume.SnapshotSpec) (volume.Snapshot, error)
+	// DeleteSnapshot removes the snapshot; one that doesn't exist is no error. volume.ErrPrecondition: a volume is served from it.
+	DeleteSnapshot(ctx context.Context, id volume.SnapshotID) error
+	GetSnapshot(ctx context.Context, id volume.SnapshotID) (volume.Snapshot, error)
+	// ListSnapshots returns at most max snapshots (0: all) after the token, in a stable order, and the token of the rest.
+	// source, when not empty, keeps only the snapshots of that volume.
+	ListSnapshots(ctx context.Context, source volume.ID, max int, token string) ([]volume.Snapshot, string, error)
+}
+
+// Lister lists volumes in a stable order.
+type Lister interface {
+	// ListVolumes returns at most max volumes (0: all) after the token, and the token of the rest ("" at the end).
+	ListVolumes(ctx context.Context, max int, token string) ([]volume.Volume, string, error)
+}
+
+// CapacityReporter says how much a StorageClass can still hold.
+type CapacityReporter interface {
+	// Capacity returns the bytes that volumes of the class can still take.
+	Capacity(ctx context.Context, parameters map[string]string) (int64, error)
+}
+
+// HealthReporter looks at a volume from the backend's side.
+type HealthReporter interface {
+	// Health returns what is wrong with the volume; nothing means it is well. volume.ErrNotFound: there is no such volume.
+	Health(ctx context.Context, id volume.ID) ([]volume.Condition, error)
+}
+
+// StageSpec asks a node to make a volume ready below one directory of the node.
+type StageSpec struct {
+	ID      volume.ID
+	Path    string // absolute, exists and is empty, or is our mount already
+	Context map[string]string
+	Secrets map[string]string // never logged, never kept
+	Options []string          // mount options of the PersistentVolume
+	// ReadOnly: nothing on this node may write.
+	ReadOnly bool
+}
+
+// Stager is the node's side of a backend. Both calls may be repeated, also by a restarted process.
+type Stager interface {
+	// Stage mounts the volume at spec.Path, or finds it there. A mount that is dead is replaced.
+	Stage(ctx context.Context, spec StageSpec) error
+	// Unstage unmounts path; a path that isn't mounted is no error.
+	Unstage(ctx context.Context, id volume.ID, path string) error
+	// Staged checks, in bounded time, that path is this volume's live mount.
+	// volume.ErrNotFound: nothing is mounted. volume.ErrUnavailable: a mount is there and dead. volume.ErrExists: it is another's.
+	Staged(ctx context.Context, id volume.ID, path string) error
+	// CheckContext refuses a volume context or mount option that Stage would refuse.
+	CheckContext(id volume.ID, context map[string]string, options []string) error
+}
+
+// UsageReporter measures a mounted volume.
+type UsageReporter interface {
+	// Usage measures the volume mounted at path, in bounded time even when the backend hangs.
+	Usage(ctx context.Context, id volume.ID, path string) (volume.Usage, error)
+}
+
+// MountHealthReporter looks at a volume from one node.
+type MountHealthReporter interface {
+	// MountHealth looks at the volume staged or published at path.
+	MountHealth(ctx context.Context, id volume.ID, path string) ([]volume.Condition, error)
+}
