@@ -1,0 +1,82 @@
+// Command strata-controller serves the CSI Controller service: it makes, grows, copies, snapshots and removes volumes.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
+
+	"github.com/strata-csi/strata/pkg/ceph"
+	"github.com/strata-csi/strata/pkg/ceph/librados"
+	"github.com/strata-csi/strata/pkg/clusters"
+	"github.com/strata-csi/strata/pkg/driver"
+	"github.com/strata-csi/strata/pkg/version"
+)
+
+const usage = `strata-controller serves the CSI Controller service of Strata (csi.strata.dev).
+
+It needs the cluster configuration file, which says where the Ceph clusters are and with which
+credential the controller works; the file is read again when it changes. It keeps no state: any number may
+run, though the sidecars of Kubernetes elect one to work.
+
+  strata-controller --endpoint unix:///csi/csi.sock --cluster-config /etc/strata/clusters.yaml
+
+Flags:
+`
+
+func main() {
+	if err := run(); err != nil {
+		klog.ErrorS(err, "strata-controller stops")
+		klog.Flush()
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var o driver.ControllerOptions
+	flags := pflag.NewFlagSet("strata-controller", pflag.ExitOnError)
+	flags.StringVar(&o.Endpoint, "endpoint", "unix:///csi/csi.sock", "Unix socket of the CSI services")
+	flags.StringVar(&o.ClusterConfig, "cluster-config", "/etc/strata/clusters.yaml", "cluster configuration file")
+	flags.StringVar(&o.MetricsAddress, "metrics-address", "", "host:port of Prometheus metrics and /healthz; empty: none")
+	flags.DurationVar(&o.LockLease, "lock-lease", 10*time.Second, "how long a lock in Ceph outlives a controller that was killed")
+	flags.DurationVar(&o.CopyWait, "copy-wait", 30*time.Second, "how long CreateVolume waits for a copy before it reports progress; the caller's deadline may be shorter")
+	showVersion := flags.Bool("version", false, "print the version and exit")
+	logging := flag.NewFlagSet("", flag.ContinueOnError)
+	klog.InitFlags(logging)
+	flags.AddGoFlag(logging.Lookup("v"))
+	flags.Usage = func() { fmt.Fprint(os.Stderr, usage, flags.FlagUsages()) }
+	if err := flags.Parse(os.Args[1:]); err != nil {
+		return err
+	}
+	if *showVersion {
+		fmt.Println(version.String())
+		return nil
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	return driver.RunController(ctx, o, func(ctx context.Context, c clusters.Cluster) (ceph.Conn, error) {
+		// A container that is started again has its pod's host name and its socket still, and no other has both.
+		return dial(ctx, c, strings.Join([]string{"strata", c.NamePrefix, c.ID, host, o.Endpoint}, ":"))
+	})
+}
+
+// dial connects with the controller's own credential.
+func dial(ctx context.Context, c clusters.Cluster, instance string) (ceph.Conn, error) {
+	key, err := c.Credential.Key()
+	if err != nil {
+		return nil, err
+	}
+	return librados.Dial(ctx, librados.Options{Monitors: c.Monitors, User: c.Credential.User, Key: key, Instance: instance})
+}

@@ -1,0 +1,61 @@
+// Command strata-node serves the CSI Node service: it mounts volumes on the node it runs on.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
+
+	"github.com/strata-csi/strata/pkg/driver"
+	"github.com/strata-csi/strata/pkg/version"
+)
+
+const usage = `strata-node serves the CSI Node service of Strata (csi.strata.dev) on one node.
+
+It needs the cluster configuration file, without credentials: those of a volume come with each request. Where the
+kernel has no CephFS client it needs strata-mountd, which holds the ceph-fuse processes. It can be killed and
+restarted at any time: no mount changes, and the new process finds them all.
+
+  strata-node --endpoint unix:///csi/csi.sock --node-id "$(hostname)" --cluster-config /etc/strata/clusters.yaml
+
+Flags:
+`
+
+func main() {
+	if err := run(); err != nil {
+		klog.ErrorS(err, "strata-node stops")
+		klog.Flush()
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var o driver.NodeOptions
+	flags := pflag.NewFlagSet("strata-node", pflag.ExitOnError)
+	flags.StringVar(&o.Endpoint, "endpoint", "unix:///csi/csi.sock", "Unix socket of the CSI services")
+	flags.StringVar(&o.NodeID, "node-id", "", "this node's id, unique in the cluster, at most 256 bytes; in Kubernetes the node's name")
+	flags.StringVar(&o.ClusterConfig, "cluster-config", "/etc/strata/clusters.yaml", "cluster configuration file")
+	flags.StringVar(&o.MountdSocket, "mountd-socket", "/run/strata/mountd.sock", "Unix socket of strata-mountd; empty: this node mounts with its kernel only")
+	flags.StringVar(&o.MetricsAddress, "metrics-address", "", "host:port of Prometheus metrics and /healthz; empty: none")
+	showVersion := flags.Bool("version", false, "print the version and exit")
+	logging := flag.NewFlagSet("", flag.ContinueOnError)
+	klog.InitFlags(logging)
+	flags.AddGoFlag(logging.Lookup("v"))
+	flags.Usage = func() { fmt.Fprint(os.Stderr, usage, flags.FlagUsages()) }
+	if err := flags.Parse(os.Args[1:]); err != nil {
+		return err
+	}
+	if *showVersion {
+		fmt.Println(version.String())
+		return nil
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return driver.RunNode(ctx, o)
+}
