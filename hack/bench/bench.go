@@ -1,0 +1,201 @@
+package main
+
+// The order of things, how much of each, and what all parts share.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/strata-csi/strata/hack/stack"
+	"github.com/strata-csi/strata/pkg/ceph"
+	"github.com/strata-csi/strata/pkg/ceph/librados"
+)
+
+const (
+	fsName = "warm"
+	pool   = "warm-ec"
+	gib    = int64(1) << 30
+	mib    = int64(1) << 20
+)
+
+// load is how many operations so many callers do in a round, all together.
+type load struct{ callers, calls, mounts int }
+
+// plan is how much is measured.
+type plan struct {
+	loads  []load
+	rounds int
+	// time is after which a part begins no further round. A part has one round at least.
+	time     map[string]time.Duration
+	fileSize int64         // of fio
+	fioTime  time.Duration // of each random workload
+}
+
+func full() plan {
+	return plan{
+		loads:    []load{{1, 16, 8}, {8, 24, 16}, {32, 48, 32}},
+		rounds:   5,
+		time:     map[string]time.Duration{partCalls: 145 * time.Second, partMounts: 55 * time.Second, partData: 100 * time.Second},
+		fileSize: 256 * mib,
+		fioTime:  4 * time.Second,
+	}
+}
+
+func quick() plan {
+	return plan{loads: []load{{1, 4, 2}, {8, 8, 8}, {32, 32, 32}}, rounds: 1, fileSize: 64 * mib, fioTime: 2 * time.Second}
+}
+
+const (
+	partCalls  = "calls"
+	partMounts = "mounts"
+	partData   = "data"
+)
+
+// partsOf reads the flag -only.
+func partsOf(only string) ([]string, error) {
+	all := []string{partCalls, partMounts, partData}
+	if only == "" {
+		return all, nil
+	}
+	parts := strings.Split(only, ",")
+	for _, p := range parts {
+		if !slices.Contains(all, p) {
+			return nil, fmt.Errorf("there is no part %q; there are %s", p, strings.Join(all, ", "))
+		}
+	}
+	return parts, nil
+}
+
+// bench is one run.
+type bench struct {
+	*stack.Stack
+	plan plan
+	conn *librados.Conn // of the bare commands
+	fs   ceph.FS
+	node credential // of the bare mounts
+	tick string     // mds_tick_interval, in seconds
+
+	mu   sync.Mutex // guards bare
+	bare []*bareMount
+}
+
+// credential is whom ceph-fuse mounts as.
+type credential struct{ user, key string }
+
+// floorGroup is the subvolume group of the bare commands, beside those of the driver.
+const floorGroup = "bare"
+
+// measure starts everything and takes the figures.
+func (b *bench) measure(ctx context.Context, parts []string) (*report, error) {
+	if err := b.Up(ctx, "node-a"); err != nil {
+		return nil, err
+	}
+	if err := b.connect(ctx); err != nil {
+		return nil, err
+	}
+	r := &report{Machine: b.describe(), Tick: b.tick, Quick: b.plan.rounds == 1, LoadBefore: loadAverage()}
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context) ([]*figure, error)
+		into    *[]*figure
+	}{{partCalls, b.calls, &r.Calls}, {partMounts, b.mounts, &r.Mounts}, {partData, b.data, &r.Data}} {
+		if !slices.Contains(parts, part.name) {
+			continue
+		}
+		figures, err := part.measure(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", part.name, err)
+		}
+		*part.into = figures
+	}
+	r.LoadAfter = loadAverage()
+	return r, nil
+}
+
+// connect makes the connection of the bare commands, with the controller's credential.
+func (b *bench) connect(ctx context.Context) error {
+	key, err := b.Tool("ceph", "auth", "print-key", "client.strata-controller")
+	if err != nil {
+		return err
+	}
+	if b.conn, err = librados.Dial(ctx, librados.Options{Monitors: []string{b.Monitor()}, User: "strata-controller", Key: key}); err != nil {
+		return err
+	}
+	b.fs = ceph.NewFS(b.conn, fsName)
+	b.node.user = "strata-node"
+	if b.node.key, err = b.Tool("ceph", "auth", "print-key", "client.strata-node"); err != nil {
+		return err
+	}
+	_, err = b.conn.Mon(ctx, map[string]any{"prefix": "config set", "who": "mds", "name": "mds_tick_interval", "value": b.tick})
+	return errors.Join(err, b.fs.CreateGroup(ctx, floorGroup))
+}
+
+// createBare sends the one command that makes a volume: in the pool, of the size, and in a namespace of its own, as the driver's are.
+func (b *bench) createBare(ctx context.Context, s ceph.Subvolume, size int64) error {
+	_, err := b.conn.Mgr(ctx, map[string]any{"prefix": "fs subvolume create", "vol_name": fsName, "group_name": s.Group, "sub_name": s.Name,
+		"size": size, "pool_layout": pool, "namespace_isolated": true})
+	return err
+}
+
+// end closes the connection and the bare mounts. No operation is running any more.
+func (b *bench) end() error {
+	var errs []error
+	for _, m := range b.bare {
+		errs = append(errs, m.discard())
+	}
+	if b.conn != nil {
+		b.conn.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// rounds runs round until there were enough, or the part's time is over.
+func (b *bench) rounds(ctx context.Context, part string, round func(ctx context.Context, number int) error) error {
+	began := time.Now()
+	for i := range b.plan.rounds {
+		if limit := b.plan.time[part]; i > 0 && time.Since(began) > limit {
+			b.Step("%s: %d rounds in %s, that's enough", part, i, time.Since(began).Round(time.Second))
+			return nil
+		}
+		if err := round(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// turns calls the sides of a comparison one after the other, each round beginning with another one.
+func turns(round int, sides ...func() error) error {
+	for i := range sides {
+		if err := sides[(i+round)%len(sides)](); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle waits until the manager has emptied its trash: what it purges for one side must not slow down the other.
+func (b *bench) settle(ctx context.Context) error {
+	for deadline := time.Now().Add(time.Minute); ; {
+		left, err := b.fs.Tree().ReadDir(ctx, "/volumes/_deleting")
+		if ceph.Absent(err) || err == nil && len(left) == 0 {
+			return nil
+		}
+		if err == nil && time.Now().After(deadline) {
+			err = errors.New("the manager's trash doesn't get empty")
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,117 @@
+// Command bench (make bench) measures what Strata costs on top of Ceph: every figure of the driver stands beside its floor, the bare
+// commands or mounts it can't do without, taken in the same run, in turns. It starts a Ceph, a controller and a node of its own and
+// leaves nothing behind, however it ends. It asserts nothing about time: a slow machine gives slow figures, not failures.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/strata-csi/strata/hack/stack"
+)
+
+const usage = `Measure Strata beside bare Ceph. Run it from the checkout, as root:
+
+  make bench                     everything, under eight minutes; rewrites docs/benchmarks.md
+  bin/hack-bench -quick          a smoke run, about two minutes: that it works, not what it costs
+  bin/hack-bench -only calls     only a part: calls, mounts or data; several with commas
+  bin/hack-bench down            clear away what a run left that was killed
+
+What is measured, at 1, 8 and 32 callers:
+  calls    CreateVolume, CreateSnapshot and DeleteVolume; the floor is the one command to Ceph's manager that each can't do without
+  mounts   NodeStageVolume + NodePublishVolume, and back; the floor is a bare ceph-fuse and a bind mount
+  data     fio in a published volume; the floor is fio in a bare ceph-fuse mount of another subvolume of the same pool
+
+The driver and the floor take turns, in several rounds: compare a figure with the one beside it, not with another run's. Close other
+programs first; the table says how busy the machine was. Everything is below .strata/bench and on ports 23000-23199 of 127.0.0.1.
+
+Flags:
+`
+
+const portBase = 23000
+
+// options are the flags.
+type options struct {
+	quick bool
+	write bool
+	only  string
+	tick  time.Duration
+}
+
+func main() {
+	var o options
+	flag.BoolVar(&o.quick, "quick", false, "one short round of everything")
+	flag.BoolVar(&o.write, "write", false, "rewrite docs/benchmarks.md")
+	flag.StringVar(&o.only, "only", "", "parts to measure: calls,mounts,data")
+	flag.DurationVar(&o.tick, "tick", time.Second/5, "how often the metadata server commits what nobody waits for (mds_tick_interval; Ceph's default is 5s)")
+	flag.Usage = func() {
+		fmt.Fprint(os.Stderr, usage)
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if err := run(o, flag.Args()); err != nil {
+		if errors.Is(err, context.Canceled) {
+			fmt.Println("\ninterrupted; everything is cleared away")
+			os.Exit(130)
+		}
+		fmt.Fprintln(os.Stderr, "\nbench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(o options, args []string) (err error) {
+	parts, err := partsOf(o.only)
+	if err != nil {
+		return err
+	}
+	if o.tick <= 0 {
+		return errors.New("-tick must be more than 0")
+	}
+	if o.write && (o.quick || o.only != "") {
+		return errors.New("-write is for a whole run, without -quick and -only")
+	}
+	s, err := stack.New("bench", portBase)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(args) == 1 && args[0] == "down":
+		return s.Down()
+	case len(args) > 0:
+		return fmt.Errorf("unknown argument %q; see -help", args[0])
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	b := &bench{Stack: s, plan: full(), tick: strconv.FormatFloat(o.tick.Seconds(), 'g', -1, 64)}
+	if o.quick {
+		b.plan = quick()
+	}
+	defer func() {
+		if ctx.Err() != nil {
+			err = context.Canceled
+		}
+		err = errors.Join(err, b.end(), s.Down())
+	}()
+	began := time.Now()
+	r, err := b.measure(ctx, parts)
+	if err != nil {
+		return err
+	}
+	r.Took = time.Since(began)
+	fmt.Print("\n", r.Text())
+	if o.write {
+		path := s.Path("docs/benchmarks.md")
+		if err := os.WriteFile(path, []byte(r.Markdown()), 0o644); err != nil {
+			return err
+		}
+		fmt.Println("\nwritten to docs/benchmarks.md")
+	}
+	return nil
+}

@@ -1,0 +1,314 @@
+package main
+
+// The order of things: what is done, with what, and where its files are.
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	tags = "pacific"
+	// marker is in the environment of everything the tests start, so that what they leave running can be told from all else.
+	marker = "STRATA_TEST_RUN"
+)
+
+// Run is one run of all tests.
+type Run struct {
+	root     string
+	portBase int
+	say      *Progress
+	results  *Results
+	ceph     bool     // the cluster was started
+	steps    []string // names and times of what was done, for the end
+}
+
+func newRun(root string, portBase int, say *Progress) *Run {
+	return &Run{root: root, portBase: portBase, say: say, results: newResults()}
+}
+
+func (r *Run) path(elem ...string) string { return filepath.Join(append([]string{r.root}, elem...)...) }
+func (r *Run) stateDir() string           { return r.path(".strata", "test") }
+func (r *Run) logDir() string             { return r.path(".strata", "test", "log") }
+func (r *Run) cephDir() string            { return r.path(".strata", "test-ceph") }
+func (r *Run) binDir() string             { return r.path("bin") }
+func (r *Run) cephTool() string           { return r.path("bin", "hack-ceph") }
+
+// tmpDir holds the tests' files and mounts. It is outside of the checkout because the path of a Unix socket can't be long,
+// and named after the checkout, so that the next run finds what a killed one left.
+func (r *Run) tmpDir() string {
+	sum := sha256.Sum256([]byte(r.root))
+	return filepath.Join(os.TempDir(), "strata-test-"+hex.EncodeToString(sum[:4]))
+}
+
+// lock keeps a second run in the same checkout out: it would take the first one's processes for leftovers.
+func (r *Run) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(r.stateDir(), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(r.stateDir(), "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another run of the tests is going on in this checkout (%s is locked)", f.Name())
+	}
+	return func() { f.Close() }, nil
+}
+
+// suites finds the test packages below tests/, those that stand on others last.
+func (r *Run) suites(ctx context.Context) ([]string, error) {
+	cmd := exec.CommandContext(ctx, "go", "list", "-tags", tags, "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}", "./tests/...")
+	cmd.Dir = r.root
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list ./tests/...: %w", err)
+	}
+	var found []string
+	for _, dir := range strings.Fields(string(out)) {
+		rel, err := filepath.Rel(r.path("tests"), dir)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, rel)
+	}
+	rank := func(s string) int {
+		if i := slices.Index(order, s); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
+	slices.SortStableFunc(found, func(a, b string) int { return rank(a) - rank(b) })
+	return found, nil
+}
+
+// order is that of the suites; one that isn't named comes after them. The long ones are first, as several run at a time.
+var order = []string{"crash", "kernel", "sanity", "integration", "conformance", "failure"}
+
+// exclusive are the suites that stop daemons of the cluster or make another file system: each runs alone, after the others.
+var exclusive = []string{"integration", "conformance", "failure"}
+
+// withoutCeph are the suites that need no cluster; they run with the unit tests.
+var withoutCeph = []string{"examples", "static"}
+
+const suiteTimeout = "15m"
+
+// all does everything, or only what names says and what that needs. It returns an error when it makes no sense to go on.
+func (r *Run) all(ctx context.Context, names map[string]bool) error {
+	wanted := func(name string) bool { return len(names) == 0 || names[name] }
+	err := r.step(ctx, "begin", func() error {
+		if err := r.makeTmp(); err != nil {
+			return err
+		}
+		if err := r.tool(ctx, "go", "build", "-o", r.cephTool(), "./hack/ceph"); err != nil {
+			return err
+		}
+		if err := r.cleanUp(ctx); err != nil {
+			return fmt.Errorf("clean up after an earlier run: %w", err)
+		}
+		return r.makeTmp()
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.step(ctx, "packages", func() error { return r.tool(ctx, r.cephTool(), "install") }); err != nil {
+		return err
+	}
+	if err := r.step(ctx, "build", func() error { return r.tool(ctx, "make", "--no-print-directory", "build") }); err != nil {
+		return err
+	}
+	suites, err := r.suites(ctx)
+	if err != nil {
+		return err
+	}
+	for name := range names {
+		known := append([]string{"packages", "build", "lint", "unit"}, suites...)
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("-only %s: there is %s", name, strings.Join(known, ", "))
+		}
+	}
+	// What fails from here on is counted, and the rest is still done: one run shows all that is wrong.
+	if wanted("lint") {
+		_ = r.step(ctx, "lint", func() error { return r.tool(ctx, "go", "run", "./hack/lint") })
+	}
+	if wanted("unit") {
+		_ = r.step(ctx, "unit", func() error { return r.unit(ctx) })
+	}
+	var needsNone, together, alone []string
+	for _, s := range suites {
+		switch {
+		case slices.Contains(withoutCeph, s):
+			if wanted(s) || wanted("unit") {
+				needsNone = append(needsNone, s)
+			}
+		case !wanted(s):
+		case slices.Contains(exclusive, s):
+			alone = append(alone, s)
+		default:
+			together = append(together, s)
+		}
+	}
+	if len(needsNone) > 0 {
+		r.suite(ctx, needsNone...)
+	}
+	if len(together) > 0 {
+		if err := r.withCeph(ctx, together...); err != nil {
+			return err
+		}
+	}
+	for _, s := range alone {
+		if err := r.withCeph(ctx, s); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// withCeph runs suites, as many at a time as there are cores, with a cluster that is whole when they begin. An error is that of the cluster.
+func (r *Run) withCeph(ctx context.Context, suites ...string) error {
+	// Harmless when it runs, and puts right what the suite before has killed.
+	err := r.step(ctx, "ceph for "+strings.Join(suites, ", "), func() error {
+		r.ceph = true
+		return r.tool(ctx, r.cephTool(), r.cephArgs("start")...)
+	})
+	if err == nil {
+		r.suite(ctx, suites...)
+	}
+	return err
+}
+
+func (r *Run) suite(ctx context.Context, suites ...string) {
+	args := []string{"-timeout", suiteTimeout, "-tags", tags}
+	for _, s := range suites {
+		args = append(args, "./tests/"+s)
+	}
+	name := strings.Join(suites, ", ")
+	_ = r.step(ctx, name, func() error { return r.goTest(ctx, strings.Join(suites, "-"), args...) })
+	r.checkLeftovers(ctx, name)
+}
+
+// unit runs the tests of every package outside of tests/, with the race detector.
+func (r *Run) unit(ctx context.Context) error {
+	dirs := []string{}
+	for _, d := range []string{"cmd", "pkg", "hack"} {
+		if _, err := os.Stat(r.path(d)); err == nil {
+			dirs = append(dirs, "./"+d+"/...")
+		}
+	}
+	err := r.goTest(ctx, "unit", append([]string{"-race", "-timeout", "5m", "-tags", tags}, dirs...)...)
+	// The tag changes the whole program, so these are tests of another one.
+	err2 := r.goTest(ctx, "failpoint", "-race", "-timeout", "1m", "-tags", tags+",failpoint", "./pkg/failpoint")
+	r.checkLeftovers(ctx, "unit")
+	return errors.Join(err, err2)
+}
+
+// step does one thing and says how it went and how long it took. A failure that isn't a test's is counted as one.
+func (r *Run) step(ctx context.Context, name string, do func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r.say.Printf("== %s", name)
+	start := time.Now()
+	err := do()
+	took := time.Since(start)
+	verdict := "ok"
+	if err != nil {
+		verdict = "FAILED"
+		if !errors.Is(err, errTests) && ctx.Err() == nil {
+			r.broke(name, err)
+		}
+	}
+	r.steps = append(r.steps, fmt.Sprintf("%-24s %-7s %s", name, verdict, clock(took)))
+	r.say.Printf("== %s: %s (%s)", name, verdict, clock(took))
+	if err != nil && !errors.Is(err, errTests) {
+		return fmt.Errorf("%s: %w", name, errors.Join(errFailed, err))
+	}
+	return err
+}
+
+// broke counts a failure that is no test's.
+func (r *Run) broke(name string, err error) {
+	r.say.Printf("FAILED %s: %v", name, err)
+	r.results.broke(name)
+}
+
+func (r *Run) cephArgs(verb string) []string {
+	return []string{"--dir", r.cephDir(), "--port-base", strconv.Itoa(r.portBase), verb}
+}
+
+// env is that of every program we start. Only the suites hear of the cluster: a unit test must not need it.
+func (r *Run) env(ceph bool) []string {
+	set := map[string]string{marker: r.root, "TMPDIR": r.tmpDir()}
+	if ceph {
+		set["STRATA_CEPH_DIR"], set["STRATA_CEPH_PORT_BASE"] = r.cephDir(), strconv.Itoa(r.portBase)
+	}
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		_, replaced := set[name]
+		return replaced || strings.HasPrefix(name, "STRATA_CEPH_") || name == "STRATA_FAILPOINT" || strings.HasPrefix(name, "CEPH_")
+	})
+	for _, k := range slices.Sorted(maps.Keys(set)) {
+		env = append(env, k+"="+set[k])
+	}
+	return env
+}
+
+// makeTmp makes the directory of the tests' files, for us alone: its name can be foreseen.
+func (r *Run) makeTmp() error {
+	if err := os.Mkdir(r.tmpDir(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(r.tmpDir(), &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s is not a directory of this user", r.tmpDir())
+	}
+	return nil
+}
+
+func (r *Run) checkSkips() {
+	expected, err := readSkips(r.path("tests", "skips.txt"))
+	if err != nil {
+		r.broke("tests/skips.txt", err)
+		return
+	}
+	for _, problem := range compareSkips(expected, r.results) {
+		r.broke("tests/skips.txt", errors.New(problem))
+	}
+}
+
+// summary says how it all went.
+func (r *Run) summary(ctx context.Context) error {
+	fmt.Println()
+	for _, s := range r.steps {
+		fmt.Println(s)
+	}
+	if ctx.Err() == nil {
+		r.checkSkips()
+	}
+	ok := r.results.print(os.Stdout, r.say.elapsed())
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if !ok {
+		return errFailed
+	}
+	return nil
+}
