@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/strata-csi/strata/pkg/volume"
 	"github.com/strata-csi/strata/pkg/volumehealth"
@@ -145,7 +146,7 @@ func (s *Server) GetCapacity(ctx context.Context, req *csi.GetCapacityRequest) (
 			asked = append(asked, t)
 		}
 	}
-	var total int64
+	var total volume.Capacity
 	for _, t := range asked {
 		backend, err := s.tiers.For(t)
 		if err != nil {
@@ -154,11 +155,16 @@ func (s *Server) GetCapacity(ctx context.Context, req *csi.GetCapacityRequest) (
 		if backend.CapacityReporter == nil {
 			continue
 		}
-		free, err := backend.CapacityReporter.Capacity(ctx, parameters)
+		free, err := backend.CapacityReporter.Capacity(ctx, parameters, req.GetAccessibleTopology().GetSegments())
 		if err != nil {
 			return nil, err
 		}
-		total += free
+		total.Available += free.Available
+		total.Largest = max(total.Largest, free.Largest)
 	}
-	return &csi.GetCapacityResponse{AvailableCapacity: total}, nil
+	resp := &csi.GetCapacityResponse{AvailableCapacity: total.Available}
+	if total.Largest > 0 {
+		resp.MaximumVolumeSize = wrapperspb.Int64(total.Largest)
+	}
+	return resp, nil
 }

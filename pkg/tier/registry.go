@@ -21,6 +21,10 @@ type NodeBackend struct {
 	Stager
 	UsageReporter       UsageReporter
 	MountHealthReporter MountHealthReporter
+	NodeExpander        NodeExpander
+	BlockStager         BlockStager
+	InlinePublisher     InlinePublisher
+	SegmentReporter     SegmentReporter
 }
 
 // Controllers are the backends of a controller by tier.
@@ -45,6 +49,10 @@ func (n Nodes) Register(t volume.Tier, s Stager) {
 	b := NodeBackend{Stager: s}
 	b.UsageReporter, _ = s.(UsageReporter)
 	b.MountHealthReporter, _ = s.(MountHealthReporter)
+	b.NodeExpander, _ = s.(NodeExpander)
+	b.BlockStager, _ = s.(BlockStager)
+	b.InlinePublisher, _ = s.(InlinePublisher)
+	b.SegmentReporter, _ = s.(SegmentReporter)
 	n[t] = b
 }
 

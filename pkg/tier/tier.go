@@ -49,8 +49,9 @@ type Lister interface {
 
 // CapacityReporter says how much a StorageClass can still hold.
 type CapacityReporter interface {
-	// Capacity returns the bytes that volumes of the class can still take.
-	Capacity(ctx context.Context, parameters map[string]string) (int64, error)
+	// Capacity returns what volumes of the class can still take within the segment of the topology; an empty one is the
+	// whole cluster. A tier that every node reaches takes no notice of it.
+	Capacity(ctx context.Context, parameters map[string]string, segment volume.Segment) (volume.Capacity, error)
 }
 
 // HealthReporter looks at a volume from the backend's side.
@@ -68,6 +69,8 @@ type StageSpec struct {
 	Options []string          // mount options of the PersistentVolume
 	// ReadOnly: nothing on this node may write.
 	ReadOnly bool
+	// Block asks for a raw block device; only a BlockStager is ever asked. Path stays an empty directory then.
+	Block bool
 }
 
 // Stager is the node's side of a backend. Both calls may be repeated, also by a restarted process.
@@ -81,6 +84,55 @@ type Stager interface {
 	Staged(ctx context.Context, id volume.ID, path string) error
 	// CheckContext refuses a volume context or mount option that Stage would refuse.
 	CheckContext(id volume.ID, context map[string]string, options []string) error
+}
+
+// NodeExpander grows volumes that are mounted.
+type NodeExpander interface {
+	// ExpandOnNode grows the volume staged or published at path, and returns its size in bytes. It never shrinks; see Expander.
+	ExpandOnNode(ctx context.Context, id volume.ID, path string, size volume.CapacityRange) (int64, error)
+}
+
+// BlockStager serves volumes as raw block devices. Stage with Block makes the device ready, Unstage takes it away.
+type BlockStager interface {
+	// BlockDevice returns the path of the device node of a volume that was staged as a block device, or volume.ErrNotFound.
+	BlockDevice(ctx context.Context, id volume.ID) (string, error)
+}
+
+// InlineSpec asks for a volume that is written into a pod's own specification (CSI: ephemeral volume).
+type InlineSpec struct {
+	ID         string            // kubelet's: "csi-" and a hash, not of our grammar
+	Path       string            // absolute; the target directory, made by the caller when it didn't exist, or our mount already
+	Attributes map[string]string // as the pod's author wrote them; kubelet's own, csi.storage.k8s.io/..., are not among them
+	Pod        Pod
+	FSType     string // of the volume capability; "" when the pod names none
+	Options    []string
+	ReadOnly   bool
+}
+
+// Pod is who an inline volume is for, as kubelet says with podInfoOnMount; a field is "" when kubelet gave none.
+type Pod struct {
+	Name, Namespace, UID string
+}
+
+// InlinePublisher serves inline volumes. Both calls may be repeated, also by a restarted process.
+type InlinePublisher interface {
+	// CheckInline refuses what PublishInline would refuse for what is asked alone, before anything is touched.
+	CheckInline(spec InlineSpec) error
+	// PublishInline makes the volume and mounts it at spec.Path, or finds it there.
+	PublishInline(ctx context.Context, spec InlineSpec) error
+	// UnpublishInline unmounts the volume from path and destroys it; one that doesn't exist is no error.
+	UnpublishInline(ctx context.Context, id, path string) error
+	// PublishedInline is Stager.Staged for an inline volume.
+	PublishedInline(ctx context.Context, id, path string) error
+	// InlineUsage is UsageReporter.Usage, InlineHealth MountHealthReporter.MountHealth for an inline volume.
+	InlineUsage(ctx context.Context, id, path string) (volume.Usage, error)
+	InlineHealth(ctx context.Context, id, path string) ([]volume.Condition, error)
+}
+
+// SegmentReporter says where a node is, for tiers whose volumes can't be reached from everywhere.
+type SegmentReporter interface {
+	// Segment returns the keys and values that the node's NodeGetInfo gives as its accessible topology.
+	Segment() volume.Segment
 }
 
 // UsageReporter measures a mounted volume.

@@ -31,6 +31,16 @@ func (c CapacityRange) Allows(size int64) bool {
 type Access struct {
 	ReadOnly  bool // every access mode asked for only reads
 	MultiNode bool // used from several nodes at once
+	Block     bool // as a raw block device
+}
+
+// Segment is a place in the cluster: topology keys and their values, such as {"csi.strata.dev/node": "n1"}.
+type Segment map[string]string
+
+// Capacity is the room that is left.
+type Capacity struct {
+	Available int64 // bytes that volumes can still take together
+	Largest   int64 // bytes of the largest single volume; 0: not known
 }
 
 // Owner is who asked for a volume, for an operator to read; every field may be empty.
@@ -58,6 +68,9 @@ type Spec struct {
 	Parameters map[string]string // of the StorageClass, without Kubernetes' own
 	Owner      Owner
 	Source     Source
+	// Preferred are the segments the volume should be reachable from, best first; a tier that every node reaches takes no notice.
+	// Empty: anywhere.
+	Preferred []Segment
 }
 
 // Volume is a volume that is ready to be staged.
@@ -66,6 +79,7 @@ type Volume struct {
 	Capacity int64             // bytes, the quota
 	Context  map[string]string // what a node needs to stage it; holds no secret
 	Source   Source
+	Segments []Segment // where it can be reached from; none: everywhere
 }
 
 // SnapshotSpec asks for a snapshot.

@@ -60,7 +60,7 @@ func TestCommandsPerCall(t *testing.T) {
 		{"the same restored again", 0, 0, func() error { return try(l.Create(t.Context(), copied)) }},
 		// a snapshot for the copy before, its removal after.
 		{"clone", 5, 0, func() error { return try(l.Create(t.Context(), cloned)) }},
-		{"capacity", 0, 1, func() error { return try(l.Capacity(t.Context(), spec("", 0).Parameters)) }},
+		{"capacity", 0, 1, func() error { return try(l.Capacity(t.Context(), spec("", 0).Parameters, nil)) }},
 		{"delete", 1, 0, func() error { return l.Delete(t.Context(), gone.ID) }},
 		{"delete again", 0, 0, func() error { return l.Delete(t.Context(), gone.ID) }},
 		{"delete a snapshot", 1, 0, func() error {

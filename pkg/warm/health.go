@@ -11,15 +11,15 @@ import (
 
 // Capacity is what the class's pool can still take, its redundancy paid for. Quotas may promise more than that: a shared
 // drive is seldom full. See tier.CapacityReporter.
-func (b *Backend) Capacity(ctx context.Context, parameters map[string]string) (int64, error) {
+func (b *Backend) Capacity(ctx context.Context, parameters map[string]string, _ volume.Segment) (volume.Capacity, error) {
 	// A team named by namespace has no bearing on the pool, and GetCapacity has no namespace.
 	c, s, err := b.resolve(ctx, parameters, "any")
 	if err != nil {
-		return 0, err
+		return volume.Capacity{}, err
 	}
 	raw, err := s.conn.Mon(ctx, map[string]any{"prefix": "df", "format": "json"})
 	if err != nil {
-		return 0, classify(err)
+		return volume.Capacity{}, classify(err)
 	}
 	var df struct {
 		Pools []struct {
@@ -30,14 +30,14 @@ func (b *Backend) Capacity(ctx context.Context, parameters map[string]string) (i
 		} `json:"pools"`
 	}
 	if err := json.Unmarshal(raw, &df); err != nil {
-		return 0, fmt.Errorf("df: %w", err)
+		return volume.Capacity{}, fmt.Errorf("df: %w", err)
 	}
 	for _, p := range df.Pools {
 		if p.Name == c.pool {
-			return p.Stats.Available, nil
+			return volume.Capacity{Available: p.Stats.Available}, nil
 		}
 	}
-	return 0, fmt.Errorf("%w: the cluster reports no capacity of pool %s yet", volume.ErrUnavailable, c.pool)
+	return volume.Capacity{}, fmt.Errorf("%w: the cluster reports no capacity of pool %s yet", volume.ErrUnavailable, c.pool)
 }
 
 // Health looks at a volume and what it stands on. See tier.HealthReporter.

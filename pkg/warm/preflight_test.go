@@ -39,7 +39,7 @@ func TestPreflight(t *testing.T) {
 			}
 			_, err := l.Create(t.Context(), spec("v", gib, tt.parameters...))
 			wantError(t, err, tt.want)
-			_, err2 := l.Capacity(t.Context(), spec("v", gib, tt.parameters...).Parameters)
+			_, err2 := l.Capacity(t.Context(), spec("v", gib, tt.parameters...).Parameters, nil)
 			wantError(t, err2, tt.want)
 			for _, w := range tt.say {
 				if err != nil && !strings.Contains(err.Error(), w) {
