@@ -20,6 +20,9 @@ type Service struct {
 	csi.UnimplementedIdentityServer
 	// Ready says why the plugin can't work now, or nil. Without it, it always can.
 	Ready func(context.Context) error
+	// Topology says that some volumes can't be reached from every node (VOLUME_ACCESSIBILITY_CONSTRAINTS). It must be the same in the
+	// controller and on every node; external-provisioner makes no volume for a node that then reports no topology.
+	Topology bool
 }
 
 // GetPluginInfo names the driver and its build.
@@ -29,15 +32,22 @@ func (*Service) GetPluginInfo(context.Context, *csi.GetPluginInfoRequest) (*csi.
 
 // GetPluginCapabilities lists what the driver as a whole has: the specification wants the same answer from the
 // controller and the node (section "GetPluginCapabilities").
-func (*Service) GetPluginCapabilities(context.Context, *csi.GetPluginCapabilitiesRequest) (*csi.GetPluginCapabilitiesResponse, error) {
-	return &csi.GetPluginCapabilitiesResponse{Capabilities: []*csi.PluginCapability{
-		{Type: &csi.PluginCapability_Service_{Service: &csi.PluginCapability_Service{
-			Type: csi.PluginCapability_Service_CONTROLLER_SERVICE,
-		}}},
+func (s *Service) GetPluginCapabilities(context.Context, *csi.GetPluginCapabilitiesRequest) (*csi.GetPluginCapabilitiesResponse, error) {
+	services := []csi.PluginCapability_Service_Type{csi.PluginCapability_Service_CONTROLLER_SERVICE}
+	if s.Topology {
+		services = append(services, csi.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS)
+	}
+	resp := &csi.GetPluginCapabilitiesResponse{Capabilities: []*csi.PluginCapability{
 		{Type: &csi.PluginCapability_VolumeExpansion_{VolumeExpansion: &csi.PluginCapability_VolumeExpansion{
 			Type: csi.PluginCapability_VolumeExpansion_ONLINE,
 		}}},
-	}}, nil
+	}}
+	for _, t := range services {
+		resp.Capabilities = append(resp.Capabilities, &csi.PluginCapability{
+			Type: &csi.PluginCapability_Service_{Service: &csi.PluginCapability_Service{Type: t}},
+		})
+	}
+	return resp, nil
 }
 
 // Probe answers FailedPrecondition with the reason while the plugin isn't ready ("Plugin not healthy"). The answer

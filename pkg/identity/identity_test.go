@@ -19,17 +19,20 @@ func TestPluginInfoIsComplete(t *testing.T) {
 }
 
 func TestTheDriverHasAControllerAndGrowsVolumesInUse(t *testing.T) {
-	r, err := new(Service).GetPluginCapabilities(t.Context(), &csi.GetPluginCapabilitiesRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var controller, online bool
-	for _, c := range r.GetCapabilities() {
-		controller = controller || c.GetService().GetType() == csi.PluginCapability_Service_CONTROLLER_SERVICE
-		online = online || c.GetVolumeExpansion().GetType() == csi.PluginCapability_VolumeExpansion_ONLINE
-	}
-	if !controller || !online || len(r.GetCapabilities()) != 2 {
-		t.Errorf("got %v", r.GetCapabilities())
+	for _, topology := range []bool{false, true} {
+		r, err := (&Service{Topology: topology}).GetPluginCapabilities(t.Context(), &csi.GetPluginCapabilitiesRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var controller, online, constraints bool
+		for _, c := range r.GetCapabilities() {
+			controller = controller || c.GetService().GetType() == csi.PluginCapability_Service_CONTROLLER_SERVICE
+			constraints = constraints || c.GetService().GetType() == csi.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS
+			online = online || c.GetVolumeExpansion().GetType() == csi.PluginCapability_VolumeExpansion_ONLINE
+		}
+		if !controller || !online || constraints != topology {
+			t.Errorf("topology %t: got %v", topology, r.GetCapabilities())
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 // Backend is the controller's side of one tier: the interfaces it was found to have, nil where it has none.
 type Backend struct {
 	Provisioner
+	AccessChecker    AccessChecker
 	Expander         Expander
 	Snapshotter      Snapshotter
 	Lister           Lister
@@ -36,6 +37,7 @@ type Nodes map[volume.Tier]NodeBackend
 // Register finds what the backend can do.
 func (c Controllers) Register(t volume.Tier, p Provisioner) {
 	b := Backend{Provisioner: p}
+	b.AccessChecker, _ = p.(AccessChecker)
 	b.Expander, _ = p.(Expander)
 	b.Snapshotter, _ = p.(Snapshotter)
 	b.Lister, _ = p.(Lister)

@@ -22,6 +22,13 @@ type Provisioner interface {
 	CheckParameters(parameters map[string]string) error
 }
 
+// AccessChecker says how the volumes of a tier can be used. A tier without it serves file systems in every access mode, and no
+// raw block devices.
+type AccessChecker interface {
+	// CheckAccess refuses what Create would refuse, whatever the class. The error wraps volume.ErrInvalid and says what is offered.
+	CheckAccess(access volume.Access) error
+}
+
 // Expander grows volumes.
 type Expander interface {
 	// Expand grows the volume to the least size that the range allows and returns its size. It never shrinks:
@@ -30,7 +37,8 @@ type Expander interface {
 	Expand(ctx context.Context, id volume.ID, size volume.CapacityRange) (capacity int64, nodeNeeded bool, err error)
 }
 
-// Snapshotter makes, removes and finds snapshots.
+// Snapshotter makes, removes and finds snapshots. Its tier makes new volumes of them, and of volumes (volume.Spec.Source); only a
+// Snapshotter's Create is ever asked for a volume with a source.
 type Snapshotter interface {
 	CreateSnapshot(ctx context.Context, spec volume.SnapshotSpec) (volume.Snapshot, error)
 	// DeleteSnapshot removes the snapshot; one that doesn't exist is no error. volume.ErrPrecondition: a volume is served from it.
@@ -88,13 +96,15 @@ type Stager interface {
 
 // NodeExpander grows volumes that are mounted.
 type NodeExpander interface {
-	// ExpandOnNode grows the volume staged or published at path, and returns its size in bytes. It never shrinks; see Expander.
+	// ExpandOnNode grows the volume staged or published at path ("" of one that is staged as a block device) and returns its
+	// size in bytes. Without a required size it finishes what Expand began. It never shrinks; see Expander.
 	ExpandOnNode(ctx context.Context, id volume.ID, path string, size volume.CapacityRange) (int64, error)
 }
 
 // BlockStager serves volumes as raw block devices. Stage with Block makes the device ready, Unstage takes it away.
 type BlockStager interface {
-	// BlockDevice returns the path of the device node of a volume that was staged as a block device, or volume.ErrNotFound.
+	// BlockDevice returns the path of the device node, not of a symbolic link to it, of a volume that was staged as a block device, or
+	// volume.ErrNotFound.
 	BlockDevice(ctx context.Context, id volume.ID) (string, error)
 }
 
@@ -120,7 +130,8 @@ type InlinePublisher interface {
 	CheckInline(spec InlineSpec) error
 	// PublishInline makes the volume and mounts it at spec.Path, or finds it there.
 	PublishInline(ctx context.Context, spec InlineSpec) error
-	// UnpublishInline unmounts the volume from path and destroys it; one that doesn't exist is no error.
+	// UnpublishInline unmounts the volume from path and destroys it; one that doesn't exist is no error. What isn't the volume's
+	// stays mounted.
 	UnpublishInline(ctx context.Context, id, path string) error
 	// PublishedInline is Stager.Staged for an inline volume.
 	PublishedInline(ctx context.Context, id, path string) error
@@ -143,6 +154,6 @@ type UsageReporter interface {
 
 // MountHealthReporter looks at a volume from one node.
 type MountHealthReporter interface {
-	// MountHealth looks at the volume staged or published at path.
+	// MountHealth looks at the volume staged or published at path ("" of one that is staged as a block device).
 	MountHealth(ctx context.Context, id volume.ID, path string) ([]volume.Condition, error)
 }
