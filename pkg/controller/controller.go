@@ -32,30 +32,50 @@ type Server struct {
 // New returns the service of the tiers.
 func New(tiers tier.Controllers) *Server { return &Server{tiers: tiers} }
 
-// ControllerGetCapabilities lists what the service does; every entry is tested. A tier that lacks an operation
+// ControllerGetCapabilities lists what at least one tier can do; every entry is tested. A tier that lacks an operation
 // refuses it by name.
 func (s *Server) ControllerGetCapabilities(context.Context, *csi.ControllerGetCapabilitiesRequest) (*csi.ControllerGetCapabilitiesResponse, error) {
-	types := []csi.ControllerServiceCapability_RPC_Type{
+	resp := &csi.ControllerGetCapabilitiesResponse{}
+	add := func(has func(tier.Backend) bool, types ...csi.ControllerServiceCapability_RPC_Type) {
+		if s.none(has) {
+			return
+		}
+		for _, t := range types {
+			resp.Capabilities = append(resp.Capabilities, &csi.ControllerServiceCapability{
+				Type: &csi.ControllerServiceCapability_Rpc{Rpc: &csi.ControllerServiceCapability_RPC{Type: t}},
+			})
+		}
+	}
+	add(func(b tier.Backend) bool { return b.Provisioner != nil },
 		csi.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME,
-		csi.ControllerServiceCapability_RPC_LIST_VOLUMES,
 		csi.ControllerServiceCapability_RPC_GET_VOLUME,
-		csi.ControllerServiceCapability_RPC_GET_CAPACITY,
+		csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER)
+	add(func(b tier.Backend) bool { return b.Lister != nil },
+		csi.ControllerServiceCapability_RPC_LIST_VOLUMES)
+	add(func(b tier.Backend) bool { return b.CapacityReporter != nil },
+		csi.ControllerServiceCapability_RPC_GET_CAPACITY)
+	add(func(b tier.Backend) bool { return b.Snapshotter != nil },
 		csi.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT,
 		csi.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
 		csi.ControllerServiceCapability_RPC_GET_SNAPSHOT,
-		csi.ControllerServiceCapability_RPC_CLONE_VOLUME,
-		csi.ControllerServiceCapability_RPC_EXPAND_VOLUME,
-		csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
-		csi.ControllerServiceCapability_RPC_GET_VOLUME_HEALTH,
-		csi.ControllerServiceCapability_RPC_LIST_VOLUME_HEALTH,
-	}
-	resp := &csi.ControllerGetCapabilitiesResponse{}
-	for _, t := range types {
-		resp.Capabilities = append(resp.Capabilities, &csi.ControllerServiceCapability{
-			Type: &csi.ControllerServiceCapability_Rpc{Rpc: &csi.ControllerServiceCapability_RPC{Type: t}},
-		})
-	}
+		csi.ControllerServiceCapability_RPC_CLONE_VOLUME)
+	add(func(b tier.Backend) bool { return b.Expander != nil },
+		csi.ControllerServiceCapability_RPC_EXPAND_VOLUME)
+	add(func(b tier.Backend) bool { return b.HealthReporter != nil },
+		csi.ControllerServiceCapability_RPC_GET_VOLUME_HEALTH)
+	add(listsHealth,
+		csi.ControllerServiceCapability_RPC_LIST_VOLUME_HEALTH)
 	return resp, nil
+}
+
+// none says that no tier is so.
+func (s *Server) none(so func(tier.Backend) bool) bool {
+	for _, b := range s.tiers {
+		if so(b) {
+			return false
+		}
+	}
+	return true
 }
 
 // lock takes the lock of a volume or snapshot. The release is given the call's error: while a backend that did not
@@ -117,6 +137,11 @@ func missing(field string) error { return fmt.Errorf("%w: %s is missing", volume
 
 func lacks(t volume.Tier, what string) error {
 	return fmt.Errorf("%w: tier %s has no %s", volume.ErrUnsupported, t, what)
+}
+
+// nobody is lacks of every tier: the capability isn't advertised.
+func nobody(what string) error {
+	return fmt.Errorf("%w: no tier of this controller has %s", volume.ErrUnsupported, what)
 }
 
 // notOurs says why an id can't name anything here. The reason is text: it must not make the answer an invalid request.

@@ -9,6 +9,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/strata-csi/strata/pkg/tier"
 	"github.com/strata-csi/strata/pkg/volume"
 	"github.com/strata-csi/strata/pkg/volumehealth"
 )
@@ -81,6 +82,9 @@ func (s *Server) listVolumes(ctx context.Context, max int32, token string) ([]vo
 			listing = append(listing, t)
 		}
 	}
+	if len(listing) == 0 {
+		return nil, "", nobody("a list of volumes")
+	}
 	slices.Sort(listing)
 	get := func(t volume.Tier, max int, token string) ([]volume.Volume, string, error) {
 		return s.tiers[t].Lister.ListVolumes(ctx, max, token)
@@ -90,6 +94,9 @@ func (s *Server) listVolumes(ctx context.Context, max int32, token string) ([]vo
 
 // ControllerListVolumeHealth lists the health of every volume; one that is well has no statuses.
 func (s *Server) ControllerListVolumeHealth(ctx context.Context, req *csi.ControllerListVolumeHealthRequest) (*csi.ControllerListVolumeHealthResponse, error) {
+	if s.none(listsHealth) {
+		return nil, nobody("a health report of volumes that it lists")
+	}
 	volumes, next, err := s.listVolumes(ctx, req.GetMaxEntries(), req.GetStartingToken())
 	if err != nil {
 		return nil, err
@@ -112,6 +119,8 @@ func (s *Server) ControllerListVolumeHealth(ctx context.Context, req *csi.Contro
 	return resp, nil
 }
 
+func listsHealth(b tier.Backend) bool { return b.HealthReporter != nil && b.Lister != nil }
+
 // ControllerGetVolumeHealth looks at one volume from the backend's side.
 func (s *Server) ControllerGetVolumeHealth(ctx context.Context, req *csi.ControllerGetVolumeHealthRequest) (*csi.ControllerGetVolumeHealthResponse, error) {
 	id, backend, err := s.backend(req.GetVolumeId())
@@ -130,8 +139,14 @@ func (s *Server) ControllerGetVolumeHealth(ctx context.Context, req *csi.Control
 
 // GetCapacity says what a StorageClass can still hold; without a tier, what all of them can together.
 func (s *Server) GetCapacity(ctx context.Context, req *csi.GetCapacityRequest) (*csi.GetCapacityResponse, error) {
-	if why := unsupported(req.GetVolumeCapabilities()); why != "" {
-		return &csi.GetCapacityResponse{}, nil // nothing of that kind can be made
+	if s.none(func(b tier.Backend) bool { return b.CapacityReporter != nil }) {
+		return nil, nobody("a report of its capacity")
+	}
+	segment := volume.Segment(req.GetAccessibleTopology().GetSegments())
+	if len(segment) > 0 { // external-provisioner asks for the whole cluster with an empty one
+		if err := tier.CheckSegment(segment); err != nil {
+			return nil, fmt.Errorf("accessible_topology: %w", err)
+		}
 	}
 	parameters, _ := split(req.GetParameters())
 	var asked []volume.Tier
@@ -152,10 +167,10 @@ func (s *Server) GetCapacity(ctx context.Context, req *csi.GetCapacityRequest) (
 		if err != nil {
 			return nil, err
 		}
-		if backend.CapacityReporter == nil {
-			continue
+		if backend.CapacityReporter == nil || unsupported(backend, req.GetVolumeCapabilities()) != "" {
+			continue // nothing of that kind can be made
 		}
-		free, err := backend.CapacityReporter.Capacity(ctx, parameters, req.GetAccessibleTopology().GetSegments())
+		free, err := backend.CapacityReporter.Capacity(ctx, parameters, segment)
 		if err != nil {
 			return nil, err
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/strata-csi/strata/pkg/tier"
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
@@ -83,6 +84,9 @@ func (s *Server) GetSnapshot(ctx context.Context, req *csi.GetSnapshotRequest) (
 func (s *Server) ListSnapshots(ctx context.Context, req *csi.ListSnapshotsRequest) (*csi.ListSnapshotsResponse, error) {
 	if err := checkMax(req.GetMaxEntries()); err != nil {
 		return nil, err
+	}
+	if s.none(func(b tier.Backend) bool { return b.Snapshotter != nil }) {
+		return nil, nobody("snapshots")
 	}
 	if req.GetSnapshotId() != "" {
 		return s.listOne(ctx, req)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
+	"github.com/strata-csi/strata/pkg/tier"
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
@@ -57,21 +58,30 @@ var modes = []csi.VolumeCapability_AccessMode_Mode{
 	csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER,
 }
 
-// unsupported returns why a volume can't be used in one of these ways, or "".
-func unsupported(capabilities []*csi.VolumeCapability) string {
+// unsupported returns why a volume of the tier can't be used in one of these ways, or "".
+func unsupported(b tier.Backend, capabilities []*csi.VolumeCapability) string {
 	for _, c := range capabilities {
-		if c.GetBlock() != nil {
+		mode := c.GetAccessMode().GetMode()
+		block := c.GetBlock() != nil
+		switch {
+		case block && b.AccessChecker == nil:
 			return "raw block volumes aren't offered: use volumeMode: Filesystem"
-		}
-		if c.GetMount() == nil {
+		case !block && c.GetMount() == nil:
 			return "a volume capability without an access type; mount is the one supported"
-		}
-		if !slices.Contains(modes, c.GetAccessMode().GetMode()) {
+		case !slices.Contains(modes, mode):
 			names := make([]string, len(modes))
 			for i, m := range modes {
 				names[i] = m.String()
 			}
-			return fmt.Sprintf("access mode %s isn't offered: use one of %s", c.GetAccessMode().GetMode(), strings.Join(names, ", "))
+			return fmt.Sprintf("access mode %s isn't offered: use one of %s", mode, strings.Join(names, ", "))
+		case block && accessOf([]*csi.VolumeCapability{c}).ReadOnly:
+			return fmt.Sprintf("raw block volumes aren't offered read-only (%s): nothing on a node would stop a write to the device; "+
+				"use another access mode, or volumeMode: Filesystem", mode)
+		}
+	}
+	if b.AccessChecker != nil && len(capabilities) > 0 {
+		if err := b.AccessChecker.CheckAccess(accessOf(capabilities)); err != nil {
+			return err.Error()
 		}
 	}
 	return ""
@@ -81,6 +91,7 @@ func unsupported(capabilities []*csi.VolumeCapability) string {
 func accessOf(capabilities []*csi.VolumeCapability) volume.Access {
 	a := volume.Access{ReadOnly: true}
 	for _, c := range capabilities {
+		a.Block = a.Block || c.GetBlock() != nil
 		switch c.GetAccessMode().GetMode() {
 		case csi.VolumeCapability_AccessMode_SINGLE_NODE_READER_ONLY:
 		case csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY:
@@ -93,6 +104,21 @@ func accessOf(capabilities []*csi.VolumeCapability) volume.Access {
 		}
 	}
 	return a
+}
+
+// segmentsOf are the segments of a request, the preferred ones first, each once. A requirement without any asks for nothing.
+func segmentsOf(r *csi.TopologyRequirement) ([]volume.Segment, error) {
+	var out []volume.Segment
+	for _, t := range slices.Concat(r.GetPreferred(), r.GetRequisite()) {
+		s := volume.Segment(t.GetSegments())
+		if err := tier.CheckSegment(s); err != nil {
+			return nil, fmt.Errorf("accessibility_requirements: %w", err)
+		}
+		if !slices.ContainsFunc(out, func(o volume.Segment) bool { return maps.Equal(o, s) }) {
+			out = append(out, s)
+		}
+	}
+	return out, nil
 }
 
 func rangeOf(r *csi.CapacityRange) (volume.CapacityRange, error) {

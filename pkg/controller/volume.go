@@ -19,9 +19,6 @@ func (s *Server) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequest)
 	if len(req.GetVolumeCapabilities()) == 0 {
 		return nil, missing("volume_capabilities")
 	}
-	if why := unsupported(req.GetVolumeCapabilities()); why != "" {
-		return nil, fmt.Errorf("%w: %s", volume.ErrInvalid, why)
-	}
 	if len(req.GetMutableParameters()) > 0 {
 		return nil, fmt.Errorf("%w: mutable_parameters: no tier has any; remove the VolumeAttributesClass", volume.ErrInvalid)
 	}
@@ -38,7 +35,17 @@ func (s *Server) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequest)
 	if err != nil {
 		return nil, err
 	}
+	if why := unsupported(backend, req.GetVolumeCapabilities()); why != "" {
+		return nil, fmt.Errorf("%w: %s", volume.ErrInvalid, why)
+	}
 	source, err := sourceOf(req.GetVolumeContentSource())
+	if err != nil {
+		return nil, err
+	}
+	if !source.Empty() && backend.Snapshotter == nil {
+		return nil, fmt.Errorf("%w: tier %s makes no copies: its volumes begin empty, remove the dataSource", volume.ErrInvalid, t)
+	}
+	preferred, err := segmentsOf(req.GetAccessibilityRequirements())
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +56,7 @@ func (s *Server) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequest)
 	defer func() { release(err) }()
 	v, err := backend.Create(ctx, volume.Spec{
 		Name: req.GetName(), Capacity: capacity, Access: accessOf(req.GetVolumeCapabilities()), Parameters: parameters,
-		Owner: owner, Source: source,
+		Owner: owner, Source: source, Preferred: preferred,
 	})
 	if err != nil {
 		return nil, err
@@ -76,6 +83,9 @@ func message(v volume.Volume) *csi.Volume {
 	case v.Source.Volume != "":
 		m.ContentSource = &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Volume{
 			Volume: &csi.VolumeContentSource_VolumeSource{VolumeId: string(v.Source.Volume)}}}
+	}
+	for _, segment := range v.Segments {
+		m.AccessibleTopology = append(m.AccessibleTopology, &csi.Topology{Segments: maps.Clone(segment)})
 	}
 	return m
 }
@@ -114,7 +124,7 @@ func (s *Server) ControllerExpandVolume(ctx context.Context, req *csi.Controller
 		return nil, err
 	}
 	if c := req.GetVolumeCapability(); c != nil {
-		if why := unsupported([]*csi.VolumeCapability{c}); why != "" {
+		if why := unsupported(backend, []*csi.VolumeCapability{c}); why != "" {
 			return nil, fmt.Errorf("%w: %s", volume.ErrInvalid, why)
 		}
 	}
@@ -148,7 +158,7 @@ func (s *Server) ValidateVolumeCapabilities(ctx context.Context, req *csi.Valida
 	if _, err := backend.Get(ctx, id); err != nil {
 		return nil, err
 	}
-	why := unsupported(req.GetVolumeCapabilities())
+	why := unsupported(backend, req.GetVolumeCapabilities())
 	if why == "" && len(req.GetParameters()) > 0 {
 		parameters, _ := split(req.GetParameters())
 		if err := backend.CheckParameters(parameters); err != nil {
