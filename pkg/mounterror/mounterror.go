@@ -16,6 +16,8 @@ func table() []struct{ from, to error } {
 	return []struct{ from, to error }{
 		{mountpoint.ErrInvalidPath, volume.ErrInvalid},
 		{mountpoint.ErrNotDirectory, volume.ErrInvalid},
+		{mountpoint.ErrNotFile, volume.ErrInvalid},
+		{mountpoint.ErrNotDevice, volume.ErrUnavailable},
 		{mountpoint.ErrNotEmpty, volume.ErrPrecondition},
 		{mountpoint.ErrBusy, volume.ErrUnavailable},
 		{mountpoint.ErrStillMounted, volume.ErrUnavailable},

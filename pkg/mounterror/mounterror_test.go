@@ -15,6 +15,8 @@ func TestWrap(t *testing.T) {
 	for _, c := range []struct{ err, want error }{
 		{mountpoint.ErrInvalidPath, volume.ErrInvalid},
 		{mountpoint.ErrNotDirectory, volume.ErrInvalid},
+		{mountpoint.ErrNotFile, volume.ErrInvalid},
+		{mountpoint.ErrNotDevice, volume.ErrUnavailable},
 		{mountpoint.ErrNotEmpty, volume.ErrPrecondition},
 		{mountpoint.ErrBusy, volume.ErrUnavailable},
 		{mountpoint.ErrStillMounted, volume.ErrUnavailable},

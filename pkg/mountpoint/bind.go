@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// targetMode lets only root into a directory that nothing is mounted on, so that
-// a pod which meets it by mistake cannot fill the node's disk.
-const targetMode = 0o750
+// targetMode lets nobody into a directory, or file, that nothing is mounted on: a pod which meets it by mistake cannot fill the node's
+// disk, or take what it reads there for its volume. Only CAP_DAC_OVERRIDE passes, which kubelet has and needs.
+const targetMode = 0
 
 // ErrNotDirectory is returned for a mountpoint that is something else, a
 // symbolic link included.
 var ErrNotDirectory = errors.New("not a directory")
 
-// MakeMountpoint makes the directory that a mount will cover, with mode 0750, and tells
+// MakeMountpoint makes the directory that a mount will cover, with mode 0000, and tells
 // whether it was this call that made it. The parent must exist: the container
 // orchestrator owns it (CSI spec, NodePublishVolume target_path). An existing
 // directory is left as it is, and is not stat'ed: it may be a dead mount.

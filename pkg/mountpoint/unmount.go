@@ -1,7 +1,7 @@
 package mountpoint
 
 // This file takes mounts away: all of them at a path, checked afterwards, never
-// waiting for ever, and never deleting anything but an empty directory.
+// waiting for ever, and never deleting anything but an empty directory or file.
 
 import (
 	"context"
@@ -24,8 +24,8 @@ var (
 	// ErrUnmountHung means that umount did not return before the context ended,
 	// most likely because it is writing back to a backend that does not answer.
 	ErrUnmountHung = errors.New("unmount does not return")
-	// ErrNotEmpty means that a directory to be removed has something in it.
-	ErrNotEmpty = errors.New("directory is not empty")
+	// ErrNotEmpty means that a directory or file to be covered or removed has something in it.
+	ErrNotEmpty = errors.New("not empty")
 )
 
 // deadProbe bounds the question whether a busy mount is dead: a dead one answers at once.
