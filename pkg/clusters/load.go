@@ -6,19 +6,18 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/strata-csi/strata/pkg/volume"
+	"github.com/strata-csi/strata/pkg/yamlfile"
 )
 
 const (
 	maxID     = 36 // a Ceph fsid fits; the id stands in every volume id, which has 128 bytes in all
 	maxPrefix = 16 // stands in the name of every group, and so in every volume id
-	maxFile   = 1 << 20
 
 	// v1Port is where monitors speak the old protocol by default, v2Port the new one (Ceph documentation, "Messenger v2").
 	v1Port = 6789
@@ -49,51 +48,38 @@ func Load(o Options) ([]Cluster, error) {
 	return parse(o, text)
 }
 
-func read(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("cluster configuration: %w", err)
-	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("cluster configuration %s: has %d bytes and at most %d are allowed", path, info.Size(), maxFile)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("cluster configuration: %w", err)
-	}
-	return text, nil
-}
+func read(path string) ([]byte, error) { return yamlfile.Read("cluster configuration", path) }
 
 func parse(o Options, text []byte) ([]Cluster, error) {
 	var m mistakes
 	list := decode(text, &m)
-	if len(m) == 0 && len(list) == 0 {
-		m.add("clusters", "at least one is needed")
+	if len(m.Mistakes) == 0 && len(list) == 0 {
+		m.Add("clusters", "at least one is needed")
 	}
-	if len(m) > 0 {
+	if len(m.Mistakes) > 0 {
 		// A misspelt key is one mistake; that the right one is missing would be reported as another.
-		return nil, m.err("cluster configuration " + o.Path)
+		return nil, m.Err("cluster configuration " + o.Path)
 	}
 	seen := map[string]int{}
 	for i, c := range list {
-		before := len(m)
+		before := len(m.Mistakes)
 		field := fmt.Sprintf("clusters[%d]", i)
 		m.checkID(field+".clusterID", c.ID)
 		if first, dup := seen[c.ID]; dup && c.ID != "" {
-			m.add(field+".clusterID", "%q is the id of clusters[%d] already", c.ID, first)
+			m.Add(field+".clusterID", "%q is the id of clusters[%d] already", c.ID, first)
 		} else {
 			seen[c.ID] = i
 		}
 		m.checkMonitors(field+".monitors", c.Monitors)
 		m.checkPrefix(field+".namePrefix", c.NamePrefix, o.Controller)
 		m.checkCredential(field+".controller", c.Credential, o.Controller)
-		if len(m) == before && o.Validate != nil {
+		if len(m.Mistakes) == before && o.Validate != nil {
 			if err := o.Validate(c.clone()); err != nil {
-				m.add(field, "%v", err)
+				m.Add(field, "%v", err)
 			}
 		}
 	}
-	if err := m.err("cluster configuration " + o.Path); err != nil {
+	if err := m.Err("cluster configuration " + o.Path); err != nil {
 		return nil, err
 	}
 	return list, nil
@@ -102,38 +88,38 @@ func parse(o Options, text []byte) ([]Cluster, error) {
 func (m *mistakes) checkID(field, id string) {
 	switch {
 	case id == "":
-		m.add(field, "is missing; it names the cluster in a StorageClass and in every volume id")
+		m.Add(field, "is missing; it names the cluster in a StorageClass and in every volume id")
 	case volume.CheckPart(id) != nil:
-		m.add(field, "%q must be of [A-Za-z0-9._-] and not begin with '-' or be %q or %q", id, ".", "..")
+		m.Add(field, "%q must be of [A-Za-z0-9._-] and not begin with '-' or be %q or %q", id, ".", "..")
 	case len(id) > maxID:
-		m.add(field, "%q has %d bytes and at most %d are allowed", id, len(id), maxID)
+		m.Add(field, "%q has %d bytes and at most %d are allowed", id, len(id), maxID)
 	}
 }
 
 func (m *mistakes) checkPrefix(field, prefix string, required bool) {
 	switch {
 	case prefix == "" && required:
-		m.add(field, "is missing; it tells this Kubernetes cluster's groups from those of another on the same file system")
+		m.Add(field, "is missing; it tells this Kubernetes cluster's groups from those of another on the same file system")
 	case prefix == "":
 	case !prefixForm.MatchString(prefix):
-		m.add(field, "%q must be lower-case letters, digits and '-' and begin and end with a letter or digit", prefix)
+		m.Add(field, "%q must be lower-case letters, digits and '-' and begin and end with a letter or digit", prefix)
 	case len(prefix) > maxPrefix:
-		m.add(field, "%q has %d bytes and at most %d are allowed", prefix, len(prefix), maxPrefix)
+		m.Add(field, "%q has %d bytes and at most %d are allowed", prefix, len(prefix), maxPrefix)
 	}
 }
 
 func (m *mistakes) checkMonitors(field string, monitors []string) {
 	if len(monitors) == 0 {
-		m.add(field, "at least one is needed, each host:port; `ceph mon dump` shows them (v2)")
+		m.Add(field, "at least one is needed, each host:port; `ceph mon dump` shows them (v2)")
 	}
 	seen := map[string]int{}
 	for i, mon := range monitors {
 		field := fmt.Sprintf("%s[%d]", field, i)
 		if why := checkMonitor(mon); why != "" {
-			m.add(field, "%q %s; write host:port, such as 10.0.0.1:%d or [fd00::1]:%d", mon, why, v2Port, v2Port)
+			m.Add(field, "%q %s; write host:port, such as 10.0.0.1:%d or [fd00::1]:%d", mon, why, v2Port, v2Port)
 		}
 		if first, dup := seen[mon]; dup {
-			m.add(field, "%q is monitors[%d] already", mon, first)
+			m.Add(field, "%q is monitors[%d] already", mon, first)
 		} else {
 			seen[mon] = i
 		}
@@ -164,33 +150,33 @@ func checkMonitor(mon string) string {
 func (m *mistakes) checkCredential(field string, c *Credential, controller bool) {
 	if !controller {
 		if c != nil {
-			m.add(field, "must not stand in a node's file: a node holds no credential of the whole cluster")
+			m.Add(field, "must not stand in a node's file: a node holds no credential of the whole cluster")
 		}
 		return
 	}
 	if c == nil {
-		m.add(field, "is missing; it needs user and keyFile (or keyringFile)")
+		m.Add(field, "is missing; it needs user and keyFile (or keyringFile)")
 		return
 	}
-	before := len(*m)
+	before := len(m.Mistakes)
 	switch {
 	case c.User == "":
-		m.add(field+".user", "is missing; it is the Ceph user without \"client.\"")
+		m.Add(field+".user", "is missing; it is the Ceph user without \"client.\"")
 	case strings.HasPrefix(c.User, "client."):
-		m.add(field+".user", "%q must stand without \"client.\": %q", c.User, strings.TrimPrefix(c.User, "client."))
+		m.Add(field+".user", "%q must stand without \"client.\": %q", c.User, strings.TrimPrefix(c.User, "client."))
 	}
 	switch {
 	case c.KeyFile == "" && c.KeyringFile == "":
-		m.add(field, "one of keyFile and keyringFile is needed")
+		m.Add(field, "one of keyFile and keyringFile is needed")
 	case c.KeyFile != "" && c.KeyringFile != "":
-		m.add(field, "only one of keyFile and keyringFile can be given")
+		m.Add(field, "only one of keyFile and keyringFile can be given")
 	case !filepath.IsAbs(c.KeyFile + c.KeyringFile):
-		m.add(field, "the path %q must be absolute", c.KeyFile+c.KeyringFile)
+		m.Add(field, "the path %q must be absolute", c.KeyFile+c.KeyringFile)
 	}
-	if len(*m) > before {
+	if len(m.Mistakes) > before {
 		return
 	}
 	if _, err := c.Key(); err != nil {
-		m.add(field, "%v", err)
+		m.Add(field, "%v", err)
 	}
 }

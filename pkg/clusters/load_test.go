@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/strata-csi/strata/pkg/yamlfile"
 )
 
 // aKey has the form of a cephx key and opens nothing.
@@ -160,7 +162,7 @@ func TestLoadAsksTheHook(t *testing.T) {
 
 func TestLoadRefusesAHugeFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clusters.yaml")
-	write(t, path, strings.Repeat("#", maxFile+1))
+	write(t, path, strings.Repeat("#", yamlfile.MaxSize+1))
 	if _, err := Load(Options{Path: path}); err == nil || !strings.Contains(err.Error(), "at most") {
 		t.Errorf("got %v", err)
 	}
