@@ -36,12 +36,16 @@ func (s Subvolume) String() string { return s.Group + "/" + s.Name }
 
 // SubvolumeInfo is what `fs subvolume info` answers. A husk that only keeps snapshots has no more than its State.
 type SubvolumeInfo struct {
+	Type          string // TypeClone, or how else it was made
 	Path          string
 	State         string
 	DataPool      string
 	PoolNamespace string
 	Quota         int64 // bytes, 0: none
 }
+
+// TypeClone is the Type of a subvolume that began as a copy.
+const TypeClone = "clone"
 
 // StateRetained is the State of a subvolume that was removed and only keeps its snapshots.
 const StateRetained = "snapshot-retained"
@@ -104,6 +108,7 @@ func (f FS) Info(ctx context.Context, s Subvolume) (SubvolumeInfo, error) {
 		return SubvolumeInfo{}, err
 	}
 	var info struct {
+		Type          string          `json:"type"`
 		Path          string          `json:"path"`
 		State         string          `json:"state"`
 		DataPool      string          `json:"data_pool"`
@@ -113,7 +118,7 @@ func (f FS) Info(ctx context.Context, s Subvolume) (SubvolumeInfo, error) {
 	if err := decode("fs subvolume info", raw, &info); err != nil {
 		return SubvolumeInfo{}, err
 	}
-	out := SubvolumeInfo{Path: info.Path, State: info.State, DataPool: info.DataPool, PoolNamespace: info.PoolNamespace}
+	out := SubvolumeInfo{Type: info.Type, Path: info.Path, State: info.State, DataPool: info.DataPool, PoolNamespace: info.PoolNamespace}
 	if q, err := strconv.ParseInt(string(info.Quota), 10, 64); err == nil {
 		out.Quota = q
 	}
@@ -151,30 +156,6 @@ func (f FS) CreateSnapshot(ctx context.Context, s Subvolume, snapshot string) er
 		"sub_name": s.Name, "group_name": s.Group, "snap_name": snapshot,
 	})
 	return err
-}
-
-// Clones returns the unfinished clones of a snapshot that the manager has in its books. ENOENT: there is no such snapshot.
-func (f FS) Clones(ctx context.Context, s Subvolume, snapshot string) ([]Subvolume, error) {
-	raw, err := f.mgr(ctx, "fs subvolume snapshot info", map[string]any{
-		"sub_name": s.Name, "group_name": s.Group, "snap_name": snapshot,
-	})
-	if err != nil {
-		return nil, err
-	}
-	var info struct {
-		Pending []struct {
-			Name  string `json:"name"`
-			Group string `json:"target_group"`
-		} `json:"pending_clones"`
-	}
-	if err := decode("fs subvolume snapshot info", raw, &info); err != nil {
-		return nil, err
-	}
-	clones := make([]Subvolume, len(info.Pending))
-	for i, c := range info.Pending {
-		clones[i] = Subvolume{Group: c.Group, Name: c.Name}
-	}
-	return clones, nil
 }
 
 // RemoveSnapshot removes a snapshot. ENOENT: there is none. EAGAIN: clones of it are running.

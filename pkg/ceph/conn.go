@@ -22,7 +22,7 @@ type Conn interface {
 }
 
 // Tree is the part of a file system that no manager command gives: layouts, file quotas, recursive
-// statistics, and our own records, which are extended attributes of directories. A record is exclusive because the
+// statistics, the manager's queue of clones, and our own records, which are extended attributes of directories. A record is exclusive because the
 // metadata server makes a directory, or an attribute asked for with CreateXattr, only once, whoever asks.
 // Paths are absolute in the file system.
 type Tree interface {
@@ -36,6 +36,8 @@ type Tree interface {
 	RemoveXattr(ctx context.Context, path, name string) error
 	// ReadDir returns the names in a directory, sorted bytewise, without "." and "..".
 	ReadDir(ctx context.Context, path string) ([]string, error)
+	// ReadLink returns what a symbolic link points at. EINVAL: path is none; ENOENT: it isn't there.
+	ReadLink(ctx context.Context, path string) (string, error)
 	// MakeDir makes a directory with mode 0700. EEXIST: it is there; ENOENT: its parent isn't.
 	MakeDir(ctx context.Context, path string) error
 	// RemoveDir removes an empty directory. ENOENT: it isn't there; ENOTEMPTY: something is in it.

@@ -193,61 +193,88 @@ func (b *Backend) orderCopy(ctx context.Context, s site, want wanted, order copy
 	return interrupted(err)
 }
 
+// answerBy is when a call has to answer in order to be heard.
+func answerBy(ctx context.Context) time.Time {
+	if deadline, ok := ctx.Deadline(); ok {
+		return deadline.Add(-answerMargin)
+	}
+	return time.Now().Add(time.Hour)
+}
+
 // finishCopy waits for the copy as long as the caller's time and CopyWait allow, then answers with the volume or the progress.
 func (b *Backend) finishCopy(ctx context.Context, s site, want wanted, rec record) (volume.Volume, error) {
 	until := time.Now().Add(b.copyWait)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Add(-answerMargin).Before(until) {
-		until = deadline.Add(-answerMargin)
+	if answer := answerBy(ctx); answer.Before(until) {
+		until = answer
 	}
+	complete := false
 	for poll := 0; ; poll++ {
 		// The manager sets the quota when everything is copied: until then it needn't be asked.
 		quota, err := number(ctx, s.tree(), rec.Path, attrQuota)
 		if err != nil {
 			return volume.Volume{}, interrupted(err)
 		}
-		if quota > 0 || poll%copyStatusEvery == 0 {
-			st, err := s.fs.CloneStatus(ctx, want.sub)
-			if err != nil {
+		st := ceph.CloneStatus{State: ceph.CloneInProgress}
+		if complete {
+			st.State = ceph.CloneComplete
+		} else if quota > 0 || poll%copyStatusEvery == 0 {
+			if st, err = s.fs.CloneStatus(ctx, want.sub); err != nil {
 				return volume.Volume{}, interrupted(err)
 			}
-			switch st.State {
-			case ceph.CloneComplete:
-				v, err := b.completeCopy(ctx, s, want)
-				if !errors.Is(err, syscall.EAGAIN) { // else the manager has still to let go of the snapshot
-					return v, interrupted(err)
-				}
-			case ceph.CloneFailed, ceph.CloneCanceled:
-				return volume.Volume{}, b.abandonCopy(ctx, s, want, rec, st)
+		}
+		pause := copyPoll
+		switch st.State {
+		case ceph.CloneComplete:
+			complete = true
+			link, err := queued(ctx, s, want.sub)
+			if err != nil {
+				return volume.Volume{}, err
 			}
-			if !time.Now().Before(until) {
-				return volume.Volume{}, b.progress(ctx, s, rec, st)
+			if link != "" { // the manager has still to strike it off
+				pause = strikePoll
+				break
 			}
+			v, err := b.completeCopy(ctx, s, want)
+			if !errors.Is(err, syscall.EAGAIN) { // else it has still to let go of the snapshot
+				return v, interrupted(err)
+			}
+		case ceph.CloneFailed, ceph.CloneCanceled:
+			return volume.Volume{}, b.abandonCopy(ctx, s, want, rec, st)
 		}
 		if !time.Now().Before(until) {
-			return volume.Volume{}, b.progress(ctx, s, rec, ceph.CloneStatus{State: ceph.CloneInProgress})
+			return volume.Volume{}, b.progress(ctx, s, rec, st)
 		}
 		select {
 		case <-ctx.Done():
-			return volume.Volume{}, b.progress(ctx, s, rec, ceph.CloneStatus{State: ceph.CloneInProgress})
-		case <-time.After(min(copyPoll, time.Until(until))):
+			return volume.Volume{}, b.progress(ctx, s, rec, st)
+		case <-time.After(min(pause, time.Until(until))):
 		}
 	}
 }
 
 // progress says how far a copy is, in Ceph's words where it has them, else in bytes (which the metadata server adds up lazily).
 func (b *Backend) progress(ctx context.Context, s site, rec record, st ceph.CloneStatus) error {
-	if st.Progress != "" {
-		return fmt.Errorf("%w: copying %s: %s", volume.ErrPending, describe(rec.Source), st.Progress)
+	pending := func(format string, args ...any) error {
+		return fmt.Errorf("%w: copying %s: %s", volume.ErrPending, describe(rec.Source), fmt.Sprintf(format, args...))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerMargin/2)
 	defer cancel()
+	if st.State == ceph.CloneComplete {
+		return pending("everything is copied, and Ceph's manager has still to strike the copy off its queue%s", jam(ctx, s))
+	}
 	done, err := number(ctx, s.tree(), rec.Path, attrBytes)
+	stuck := ""
+	if err == nil && done == 0 { // it hasn't begun, as far as can be seen
+		stuck = jam(ctx, s)
+	}
+	if st.Progress != "" {
+		return pending("%s%s", st.Progress, stuck)
+	}
 	total := rec.Copy.Bytes
 	if err != nil || total == 0 {
-		return fmt.Errorf("%w: copying %s: %s", volume.ErrPending, describe(rec.Source), st.State)
+		return pending("%s%s", st.State, stuck)
 	}
-	return fmt.Errorf("%w: copying %s: %s, %d of %d bytes (%d%%)", volume.ErrPending, describe(rec.Source), st.State, done, total,
-		min(100, 100*done/total))
+	return pending("%s, %d of %d bytes (%d%%)%s", st.State, done, total, min(100, 100*done/total), stuck)
 }
 
 // completeCopy gives a finished copy the size that was asked for and removes what was there for the copy alone. Under a lock, since

@@ -262,7 +262,11 @@ func adoptable(ctx context.Context, s site, want wanted) error {
 		return fmt.Errorf("%w: %s is an unfinished copy", volume.ErrExists, want.sub)
 	case err != nil:
 		return err
-	case info.State == ceph.StateRetained, info.Quota == want.size && info.DataPool == want.class.pool:
+	case info.State == ceph.StateRetained:
+		return nil
+	case info.Type == ceph.TypeClone:
+		return fmt.Errorf("%w: %s is a copy that an interrupted request left; delete it first or use another name", volume.ErrExists, want.sub)
+	case info.Quota == want.size && info.DataPool == want.class.pool:
 		return nil
 	}
 	return fmt.Errorf("%w: subvolume %s of file system %s (%d bytes in pool %s) isn't a volume of this driver; remove it with `ceph fs subvolume rm %s %s %s` or use another name",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -47,16 +46,29 @@ func (b *Backend) delete(ctx context.Context, s site, sub ceph.Subvolume) error 
 	case err == nil && rec.Copy != nil:
 		return b.deleteCopy(ctx, s, sub, rec)
 	}
-	failpoint.Hit("warm/delete/before-remove")
-	err = s.fs.Remove(ctx, sub)
-	if errors.Is(err, syscall.EAGAIN) { // a copy that was interrupted before its record
-		err = b.stopCopy(ctx, s, sub)
-	}
-	if err != nil && !ceph.Absent(err) {
+	if err := b.remove(ctx, s, sub, err == nil, rec); err != nil && !ceph.Absent(err) {
 		return err
 	}
 	failpoint.Hit("warm/delete/after-remove")
 	return b.forget(ctx, s, sub)
+}
+
+// remove removes a subvolume that is not known to be copied into. Only one that was never a copy needn't be looked for in the queue.
+func (b *Backend) remove(ctx context.Context, s site, sub ceph.Subvolume, recorded bool, rec record) error {
+	if !recorded { // an interrupted request left it, which may have ordered a copy
+		if st, err := b.cancel(ctx, s, sub); err != nil || st.State != "" {
+			if err == nil {
+				err = b.removeStopped(ctx, s, sub, st)
+			}
+			return err
+		}
+	} else if !rec.Source.Empty() {
+		if err := b.struckOff(ctx, s, sub); err != nil {
+			return err
+		}
+	}
+	failpoint.Hit("warm/delete/before-remove")
+	return s.fs.Remove(ctx, sub)
 }
 
 // forget takes from the husk of a removed volume, which stays for the sake of its snapshots, our record and the snapshots that an
@@ -113,7 +125,7 @@ func (b *Backend) deleteCopy(ctx context.Context, s site, sub ceph.Subvolume, re
 		return err
 	}
 	failpoint.Hit("warm/delete/after-cancel")
-	if err := b.released(ctx, s, sub, rec.Copy.Of, rec.Copy.Snapshot); err != nil {
+	if err := b.struckOff(ctx, s, sub); err != nil {
 		return err
 	}
 	if rec.Copy.Temporary { // before the clone, which bears the record of it
@@ -129,17 +141,11 @@ func (b *Backend) deleteCopy(ctx context.Context, s site, sub ceph.Subvolume, re
 	return b.forget(ctx, s, sub)
 }
 
-// stopCopy cancels a clone that has no record and removes it. What it copies from, only the manager knows: while it isn't complete.
-func (b *Backend) stopCopy(ctx context.Context, s site, sub ceph.Subvolume) error {
-	st, err := b.cancel(ctx, s, sub)
-	if err != nil {
-		return err
-	}
+// removeStopped removes a clone that has no record. What it was a copy of, only the manager knows: while it isn't complete.
+func (b *Backend) removeStopped(ctx context.Context, s site, sub ceph.Subvolume, st ceph.CloneStatus) error {
 	failpoint.Hit("warm/delete/after-stop")
-	if st.Snapshot != "" {
-		if err := b.released(ctx, s, sub, st.Source, st.Snapshot); err != nil {
-			return err
-		}
+	if err := b.struckOff(ctx, s, sub); err != nil {
+		return err
 	}
 	if strings.HasPrefix(st.Snapshot, temporaryPrefix) {
 		if err := s.fs.RemoveSnapshot(ctx, st.Source, st.Snapshot); err != nil && !ceph.Absent(err) {
@@ -149,7 +155,8 @@ func (b *Backend) stopCopy(ctx context.Context, s site, sub ceph.Subvolume) erro
 	return s.fs.RemoveClone(ctx, sub)
 }
 
-// cancel stops a clone and waits until nothing copies any more. A clone that has finished, or isn't there, is stopped.
+// cancel stops a clone and waits until nothing copies any more. A clone that has finished, or isn't there, is stopped; what is none has
+// no State. That the manager answers tells too that an order before has been obeyed.
 func (b *Backend) cancel(ctx context.Context, s site, sub ceph.Subvolume) (ceph.CloneStatus, error) {
 	for {
 		st, err := s.fs.CloneStatus(ctx, sub)
@@ -171,29 +178,6 @@ func (b *Backend) cancel(ctx context.Context, s site, sub ceph.Subvolume) (ceph.
 		select {
 		case <-ctx.Done():
 			return st, fmt.Errorf("%w: the copy into %s was told to stop and has not yet", volume.ErrPending, sub)
-		case <-time.After(cancelPoll):
-		}
-	}
-}
-
-// released waits until the manager has struck a clone that was stopped off its books. It does so a moment after it says that the clone is
-// cancelled, and needs the clone for that: were it removed before, its source would have a pending clone for ever, and
-// could not be deleted.
-func (b *Backend) released(ctx context.Context, s site, clone, of ceph.Subvolume, snapshot string) error {
-	for {
-		clones, err := s.fs.Clones(ctx, of, snapshot)
-		if ceph.Absent(err) || errors.Is(err, syscall.EAGAIN) { // a volume copied from its own snapshot tells nothing until it is gone
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if !slices.Contains(clones, clone) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: the copy into %s was stopped and the manager has not let go of its source", volume.ErrPending, clone)
 		case <-time.After(cancelPoll):
 		}
 	}

@@ -29,6 +29,9 @@ type Cluster struct {
 	objects map[objectKey]map[string]*lock // locks by object and name
 	auto    bool                           // clones finish at once
 	mgrDown bool
+
+	holdQueue bool // clones that have ended stay in the queue
+
 	changed chan struct{} // closed and replaced when something that calls wait for changes
 	conns   int
 	nextID  int
@@ -43,7 +46,7 @@ type filesystem struct {
 	meta    *Pool
 	data    []*Pool
 	root    *node
-	clones  []*clone // not finished, oldest first
+	clones  []*clone // in their sources' records, oldest first
 	mdsDown bool
 }
 
@@ -126,6 +129,30 @@ func (c *Cluster) WriteFile(fs, path string, size int64) {
 		panic(fmt.Sprintf("cephtest: can't write %s: %v", path, err))
 	}
 	d.children[name] = &node{size: size, created: c.now()}
+}
+
+// WriteLink makes a symbolic link; its directory must exist.
+func (c *Cluster) WriteLink(fs, path, target string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	dir, name := split(path)
+	d, err := c.filesystem(fs).lookup(dir)
+	if err != nil || d.readOnly || !d.dir {
+		panic(fmt.Sprintf("cephtest: can't link %s: %v", path, err))
+	}
+	d.add(name, &node{link: target, created: c.now()})
+}
+
+// RemoveFile removes a file or a symbolic link, as somebody does who has mounted the file system.
+func (c *Cluster) RemoveFile(fs, path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	dir, name := split(path)
+	d, err := c.filesystem(fs).lookup(dir)
+	if err != nil || d.children[name] == nil || d.children[name].dir {
+		panic(fmt.Sprintf("cephtest: can't remove %s: %v", path, err))
+	}
+	delete(d.children, name)
 }
 
 // Subvolumes are the names "group/subvolume" of a file system, husks and unfinished clones included, sorted.

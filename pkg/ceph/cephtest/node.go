@@ -10,12 +10,13 @@ import (
 	"time"
 )
 
-// node is a directory or a file.
+// node is a directory, a file or a symbolic link.
 type node struct {
 	parent   *node
 	children map[string]*node // of a directory
 	dir      bool
-	size     int64 // of a file
+	size     int64  // of a file
+	link     string // of a symbolic link: what it points at
 	mode     uint32
 	uid, gid int
 	created  time.Time

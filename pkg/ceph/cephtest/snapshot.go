@@ -12,12 +12,6 @@ import (
 // source is what a clone is a copy of.
 type source struct{ volume, group, subvolume, snapshot string }
 
-// clone is a copy that hasn't ended.
-type clone struct {
-	source
-	group, name string // the target
-}
-
 func (m *command) createSnapshot() (any, error) {
 	s, err := m.openNamed("snap-create")
 	if err != nil {
@@ -62,17 +56,29 @@ func (m *command) snapshotInfo() (any, error) {
 	info := map[string]any{
 		"created_at": pythonTime(data.snapTime), "data_pool": data.effective().pool, "has_pending_clones": "no",
 	}
-	if list := m.pendingOf(s, name); len(list) > 0 {
-		info["has_pending_clones"], info["pending_clones"] = "yes", list
+	var queued []map[string]string
+	orphans := 0 // those whose entry in the queue is gone
+	for _, c := range m.pendingOf(s, name) {
+		if m.fs.linked(c) {
+			queued = append(queued, map[string]string{"name": c.name, "target_group": c.group})
+		} else {
+			orphans++
+		}
+	}
+	if len(queued) > 0 {
+		info["has_pending_clones"], info["pending_clones"] = "yes", queued
+	}
+	if orphans > 0 {
+		info["orphan_clones_count"] = orphans
 	}
 	return info, nil
 }
 
-// pendingOf are the clones of a snapshot that haven't ended.
-func (m *command) pendingOf(s *subvolume, snapshot string) (list []map[string]string) {
+// pendingOf are the clones in a snapshot's record.
+func (m *command) pendingOf(s *subvolume, snapshot string) (list []*clone) {
 	for _, c := range m.fs.clones {
 		if c.source.group == s.group && c.subvolume == s.name && c.snapshot == snapshot {
-			list = append(list, map[string]string{"name": c.name, "target_group": c.group})
+			list = append(list, c)
 		}
 	}
 	return list
@@ -152,8 +158,7 @@ func (m *command) cloneSnapshot() (any, error) {
 		return nil, err
 	}
 	t.source = &source{volume: m.fs.name, group: s.group, subvolume: s.name, snapshot: snapshot}
-	m.mkdirs(volumesDir+"/_index/clone", 0o755)
-	m.fs.clones = append(m.fs.clones, &clone{source: *t.source, group: group, name: target})
+	m.enqueue(&clone{source: *t.source, group: group, name: target})
 	if m.cluster.auto {
 		m.cluster.finish(m.fs)
 	}
@@ -187,35 +192,16 @@ func (m *command) cancelClone() (any, error) {
 	if s.state != pending && s.state != inProgress {
 		return nil, fail(syscall.EINVAL, "cannot cancel -- clone finished (check clone status)")
 	}
-	m.fs.end(s.group, s.name, canceled, syscall.EINTR, "user interrupted clone operation")
+	job, _ := m.fs.running(s.group, s.name)
+	if job == nil {
+		return nil, fail(syscall.EINVAL, "error canceling clone")
+	}
+	waiting := s.state == pending
+	s.state, s.errno, s.message = canceled, syscall.EINTR, "user interrupted clone operation"
+	if waiting && !m.cluster.holdQueue { // what runs is the thread's to strike off
+		m.fs.strike(job)
+	}
 	return nil, nil
-}
-
-// find returns the unfinished clone of that name and its place in the queue.
-func (f *filesystem) find(group, name string) (int, *clone) {
-	for i, c := range f.clones {
-		if c.group == group && c.name == name {
-			return i, c
-		}
-	}
-	return -1, nil
-}
-
-// end takes a clone out of the queue with its last state.
-func (f *filesystem) end(group, name, state string, errno syscall.Errno, message string) {
-	i, _ := f.find(group, name)
-	if i < 0 {
-		return
-	}
-	f.clones = append(f.clones[:i:i], f.clones[i+1:]...)
-	n, err := f.lookup(volumesDir + "/" + group + "/" + name)
-	if err != nil {
-		return
-	}
-	n.meta.state, n.meta.errno, n.meta.message = state, errno, message
-	if state == complete {
-		n.meta.source = nil
-	}
 }
 
 // copyData does the cloner's work: everything below the data directory, then the quotas.
@@ -228,7 +214,7 @@ func (f *filesystem) copyData(c *clone) {
 	if err != nil {
 		return
 	}
-	target, err := f.lookup(volumesDir + "/" + c.group + "/" + c.name)
+	target, err := f.lookup(c.base())
 	if err != nil {
 		return
 	}

@@ -72,11 +72,24 @@ func (t *tree) RemoveXattr(ctx context.Context, path, name string) error {
 }
 
 func (t *tree) ReadDir(ctx context.Context, path string) ([]string, error) {
-	return treeCall(ctx, t, "ReadDir", path, "", "", func(_ *filesystem, n *node) ([]string, error) {
+	return treeCall(ctx, t, "ReadDir", path, "", "", func(f *filesystem, n *node) ([]string, error) {
 		if !n.dir {
 			return nil, fail(syscall.ENOTDIR, "")
 		}
-		return sortedKeys(n.children), nil
+		names := sortedKeys(n.children)
+		if path == indexDir { // time passes between two looks at the queue
+			t.conn.cluster.settle(f)
+		}
+		return names, nil
+	})
+}
+
+func (t *tree) ReadLink(ctx context.Context, path string) (string, error) {
+	return treeCall(ctx, t, "ReadLink", path, "", "", func(_ *filesystem, n *node) (string, error) {
+		if n.link == "" {
+			return "", fail(syscall.EINVAL, "")
+		}
+		return n.link, nil
 	})
 }
 

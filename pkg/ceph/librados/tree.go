@@ -108,6 +108,10 @@ func (t *tree) RemoveDir(ctx context.Context, path string) error {
 	return err
 }
 
+func (t *tree) ReadLink(ctx context.Context, path string) (string, error) {
+	return treeCall(ctx, t, "read link", path, func(m *cephfs.MountInfo) (string, error) { return m.Readlink(path) })
+}
+
 func (t *tree) ReadDir(ctx context.Context, path string) ([]string, error) {
 	return treeCall(ctx, t, "list", path, func(m *cephfs.MountInfo) (names []string, err error) {
 		d, err := m.OpenDir(path)

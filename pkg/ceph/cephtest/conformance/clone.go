@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -101,13 +102,29 @@ var cloneCases = []testcase{
 		e.ok("fs subvolume rm", m{"sub_name": "v", "retain_snapshots": true}) // the snapshot stays
 		release()
 		e.finish("c")
-		e.until("snapshot free", func() bool {
-			_, err := e.mgr("fs subvolume snapshot rm", m{"sub_name": "v", "snap_name": "s1"})
-			if err != nil {
-				e.errno(err, syscall.EAGAIN, "snapshot rm", nil)
-			}
-			return err == nil
-		})
+		e.ok("fs subvolume snapshot rm", m{"sub_name": "v", "snap_name": "s1"})
+	}},
+	{"the queue has it until it has ended", func(e *env) {
+		original(e)
+		release := hold(e)
+		e.clone("v", "s1", "c", m{"pool_layout": e.Erasure})
+		link := e.queued()["c"]
+		if len(link) != 36 || strings.Count(link, "-") != 4 {
+			e.Errorf("the link is named %q, want a UUID", link)
+		}
+		target, err := e.tree().ReadLink(e.ctx, cloneIndex+"/"+link)
+		e.errno(err, 0, "ReadLink", link)
+		e.equal("target", target, e.dir("c"))
+		target, err = e.Second.Tree(e.FS).ReadLink(e.ctx, cloneIndex+"/"+link)
+		e.errno(err, 0, "ReadLink", "from another client")
+		e.equal("target", target, e.dir("c"))
+		release()
+		e.finish("c")
+		_, err = e.tree().ReadLink(e.ctx, cloneIndex+"/"+link)
+		e.errno(err, syscall.ENOENT, "ReadLink", "struck off")
+		// With the link, the source's record has gone.
+		e.equal("has_pending_clones", e.object("fs subvolume snapshot info", m{"sub_name": "v", "snap_name": "s1"})["has_pending_clones"], "no")
+		e.ok("fs subvolume snapshot rm", m{"sub_name": "v", "snap_name": "s1"})
 	}},
 	{"cancel, then remove by force", func(e *env) {
 		original(e)
@@ -121,6 +138,7 @@ var cloneCases = []testcase{
 			return state == "canceled"
 		})
 		release()
+		e.struckOff("c")
 		e.equal("failure", status["failure"], m{"errno": "4", "error_msg": "user interrupted clone operation"})
 		e.equal("source", status["source"], m{"volume": e.FS, "group": e.group, "subvolume": "v", "snapshot": "s1"})
 		e.refused(syscall.EINVAL, "fs clone cancel", m{"clone_name": "c"})

@@ -117,8 +117,7 @@ func (e *env) clean() {
 	}
 }
 
-// stopClones stops every clone of the group and waits until the manager has struck them off their sources' books, for which it needs
-// them: a clone that is removed before stays at the head of its queue, and no other is ever copied.
+// stopClones stops every clone of the group and waits until the manager has struck them off its queue.
 func (e *env) stopClones(ctx context.Context) {
 	for _, sub := range e.names("fs subvolume ls", nil) {
 		// Cancelling waits for the cloner's lock for seconds: only what runs is cancelled.
@@ -126,17 +125,39 @@ func (e *env) stopClones(ctx context.Context) {
 			_, _ = e.mgr("fs clone cancel", m{"clone_name": sub})
 		}
 	}
-	for _, sub := range e.names("fs subvolume ls", nil) {
-		for _, snap := range e.names("fs subvolume snapshot ls", m{"sub_name": sub}) {
-			for ctx.Err() == nil {
-				out, err := e.mgr("fs subvolume snapshot info", m{"sub_name": sub, "snap_name": snap})
-				if err != nil || !strings.Contains(string(out), `"pending_clones"`) {
-					break
-				}
-				e.Wait()
-			}
+	for len(e.queued()) > 0 && ctx.Err() == nil {
+		e.Wait()
+	}
+}
+
+// cloneIndex is the manager's queue of clones.
+const cloneIndex = "/volumes/_index/clone"
+
+// queued are the clones of the group that are in the manager's queue, and by which link.
+func (e *env) queued() map[string]string {
+	e.Helper()
+	links := map[string]string{}
+	names, err := e.tree().ReadDir(e.ctx, cloneIndex)
+	if err != nil && !ceph.Absent(err) {
+		e.Errorf("the queue of clones: %v", err)
+	}
+	for _, name := range names {
+		target, err := e.tree().ReadLink(e.ctx, cloneIndex+"/"+name)
+		if err != nil && !ceph.Absent(err) {
+			e.Errorf("the queue of clones: %v", err)
+		}
+		if sub, ok := strings.CutPrefix(target, e.dir()+"/"); ok {
+			links[sub] = name
 		}
 	}
+	return links
+}
+
+// struckOff waits until a clone that has ended is off the manager's queue. One that is removed before stays at its head for ever, and no
+// other is copied.
+func (e *env) struckOff(name string) {
+	e.Helper()
+	e.until("clone "+name+" struck off", func() bool { return e.queued()[name] == "" })
 }
 
 // remove removes a subvolume in any state.
@@ -303,7 +324,7 @@ func (e *env) status(name string) (string, m) {
 	return state, status
 }
 
-// finish waits for a clone.
+// finish waits for a clone, until it may be removed.
 func (e *env) finish(name string) {
 	e.Helper()
 	e.until("clone "+name+" complete", func() bool {
@@ -313,6 +334,7 @@ func (e *env) finish(name string) {
 		}
 		return state == "complete"
 	})
+	e.struckOff(name)
 }
 
 // xattr reads an attribute that must be there.

@@ -157,6 +157,12 @@ var directoryCases = []testcase{
 		e.errno(err, syscall.ENOENT, "ReadDir", "missing")
 		_, err = t.ReadDir(e.ctx, e.dir("v", ".meta"))
 		e.errno(err, syscall.ENOTDIR, "ReadDir", "file")
+		for path, want := range map[string]syscall.Errno{
+			e.dir("v"): syscall.EINVAL, e.dir("v", ".meta"): syscall.EINVAL, e.dir("none"): syscall.ENOENT, e.dir("v", ".meta", "l"): syscall.ENOTDIR,
+		} {
+			_, err = t.ReadLink(e.ctx, path)
+			e.errno(err, want, "ReadLink", path)
+		}
 	}},
 	{"one of many makers wins", func(e *env) {
 		var won atomic.Int32
