@@ -4,6 +4,6 @@
 //
 // It follows the manager's volumes module (pybind/mgr/volumes of Ceph 16.2) step by step on a tree of directories, so that
 // what the module leaves in the file system can be seen there. It differs in three things: the trash is emptied at once, a
-// clone's copy runs when the test says so (FinishClones, StepClone, or at once with AutoClone), and a subvolume made before the
-// module's second version doesn't exist.
+// clone's copy runs when the test says so (FinishClones, StepClone, or at once with AutoClone) and leaves the cloner's queue
+// after the next look at that (or later: HoldQueue), and a subvolume made before the module's second version doesn't exist.
 package cephtest
