@@ -8,7 +8,7 @@ import (
 	"github.com/strata-csi/strata/pkg/scratch/disk"
 )
 
-// Config is the node's scratch configuration file.
+// Config is the node's scratch configuration file. All sizes are bytes, multiples of 1 MiB.
 type Config struct {
 	Pools   []Pool
 	Classes []Class
@@ -22,7 +22,7 @@ type Config struct {
 
 // Pool is a set of disks that volumes are spread over, each on the one with the most room.
 type Pool struct {
-	Name  string // 1 to 32 of [a-z0-9-]
+	Name  string // 1 to 32 of [a-z0-9-], beginning and ending with a letter or digit
 	Disks []Place
 	// Kinds are the ways that may be used, best first. Empty: btrfs, lvm, loop; xfs must be named.
 	Kinds []disk.Kind
@@ -38,12 +38,12 @@ type Place struct {
 
 // Class is what a pod or a StorageClass names.
 type Class struct {
-	Name         string // 1 to 32 of [a-z0-9-]
+	Name         string // 1 to 32 of [a-z0-9-], beginning and ending with a letter or digit
 	Pool         string
-	DefaultSize  int64  // bytes, of a volume that asks for none; 0: a size must be asked for
-	MaxSize      int64  // bytes of one volume; 0: what the disk holds
-	FSType       string // ext4, xfs, or "" for the disk's own choice
-	MkfsOptions  []string
-	MountOptions []string
+	DefaultSize  int64     // bytes, of a volume that asks for none; 0: a size must be asked for
+	MaxSize      int64     // bytes of one volume; 0: what the disk holds
+	FSType       string    // ext4, xfs, or "" for the disk's own choice
+	MkfsOptions  []string  // arguments of mkfs, each an entry
+	MountOptions []string  // see CheckMountOptions
 	Wipe         disk.Wipe // default WipeNone
 }
