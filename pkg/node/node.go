@@ -33,12 +33,15 @@ type Locator interface {
 	Locate(ctx context.Context, id volume.ID) ([]string, error)
 }
 
-// Config is what a Server needs; every field is required.
+// Config is what a Server needs; every field is required unless it says otherwise.
 type Config struct {
 	NodeID    string // 1 to MaxNodeIDLength bytes, unique in the cluster
 	Tiers     tier.Nodes
 	Locks     *keylock.Locks
 	Unmounter *mountpoint.Unmounter
+	// Topology makes the node report itself as a segment even when none of its tiers reports one. It belongs to
+	// identity.Service.Topology: external-provisioner makes no volume, of any tier, for a node that reports none. Optional.
+	Topology bool
 }
 
 // Server is the CSI Node service.
@@ -46,7 +49,9 @@ type Server struct {
 	csi.UnimplementedNodeServer
 
 	nodeID    string
+	topology  bool
 	tiers     tier.Nodes
+	inline    tier.InlinePublisher // nil: this node has no inline volumes
 	locators  map[volume.Tier]Locator
 	locks     *keylock.Locks
 	unmounter *mountpoint.Unmounter
@@ -60,23 +65,39 @@ func New(c Config) (*Server, error) {
 	if len(c.Tiers) == 0 || c.Locks == nil || c.Unmounter == nil {
 		return nil, errors.New("node: a field of Config is missing")
 	}
-	s := &Server{nodeID: c.NodeID, tiers: c.Tiers, locators: make(map[volume.Tier]Locator), locks: c.Locks, unmounter: c.Unmounter}
+	s := &Server{
+		nodeID: c.NodeID, topology: c.Topology, tiers: c.Tiers, locators: make(map[volume.Tier]Locator), locks: c.Locks, unmounter: c.Unmounter,
+	}
 	for t, b := range c.Tiers {
 		if l, ok := b.Stager.(Locator); ok {
 			s.locators[t] = l
 		}
+		if b.InlinePublisher == nil {
+			continue
+		}
+		if s.inline != nil {
+			return nil, fmt.Errorf("%w: two tiers of this node publish inline volumes, and such a volume doesn't say which it is for", volume.ErrInvalid)
+		}
+		s.inline = b.InlinePublisher
 	}
-	return s, nil
+	_, err := s.segment()
+	return s, err
 }
 
-// NodeGetCapabilities lists what the service does; every entry is tested. There is no EXPAND_VOLUME: growing a
-// volume is its backend's business, a mounted one shows the new size by itself.
+// NodeGetCapabilities lists what at least one tier can do; every entry is tested.
 func (s *Server) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
 	types := []csi.NodeServiceCapability_RPC_Type{
 		csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME,
-		csi.NodeServiceCapability_RPC_GET_VOLUME_STATS,
 		csi.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
-		csi.NodeServiceCapability_RPC_GET_VOLUME_HEALTH,
+	}
+	if s.any(func(b tier.NodeBackend) bool { return b.UsageReporter != nil }) {
+		types = append(types, csi.NodeServiceCapability_RPC_GET_VOLUME_STATS)
+	}
+	if s.any(func(b tier.NodeBackend) bool { return b.MountHealthReporter != nil }) {
+		types = append(types, csi.NodeServiceCapability_RPC_GET_VOLUME_HEALTH)
+	}
+	if s.any(expands) {
+		types = append(types, csi.NodeServiceCapability_RPC_EXPAND_VOLUME)
 	}
 	resp := &csi.NodeGetCapabilitiesResponse{}
 	for _, t := range types {
@@ -87,9 +108,55 @@ func (s *Server) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRe
 	return resp, nil
 }
 
-// NodeGetInfo says who this node is. No limit of volumes is known; 0 leaves it to the orchestrator.
+// any says that at least one tier is so.
+func (s *Server) any(so func(tier.NodeBackend) bool) bool {
+	for _, b := range s.tiers {
+		if so(b) {
+			return true
+		}
+	}
+	return false
+}
+
+// NodeGetInfo says who this node is, and where. No limit of volumes is known; 0 leaves it to the orchestrator.
 func (s *Server) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
-	return &csi.NodeGetInfoResponse{NodeId: s.nodeID}, nil
+	segment, err := s.segment()
+	if err != nil {
+		return nil, err
+	}
+	resp := &csi.NodeGetInfoResponse{NodeId: s.nodeID}
+	if len(segment) > 0 {
+		resp.AccessibleTopology = &csi.Topology{Segments: segment}
+	}
+	return resp, nil
+}
+
+// segment joins those of the tiers, with the node itself. The error wraps volume.ErrInvalid: kubelet makes labels of
+// them, and doesn't register a driver with a label that can't be.
+func (s *Server) segment() (volume.Segment, error) {
+	all := volume.Segment{}
+	if s.topology {
+		all[tier.NodeKey] = s.nodeID
+	}
+	for t, b := range s.tiers {
+		if b.SegmentReporter == nil {
+			continue
+		}
+		for key, value := range b.SegmentReporter.Segment() {
+			all[tier.NodeKey] = s.nodeID
+			if other, ok := all[key]; ok && other != value {
+				return nil, fmt.Errorf("%w: tier %s says that this node's topology key %s is %q, and it is %q", volume.ErrInvalid, t, key, value, other)
+			}
+			all[key] = value
+		}
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	if err := tier.CheckSegment(all); err != nil {
+		return nil, fmt.Errorf("topology of node %s: %w", s.nodeID, err)
+	}
+	return all, nil
 }
 
 // lock takes the lock of the volume and then that of the path, always in this order. Two volumes may be asked for at one

@@ -18,34 +18,42 @@ import (
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
-// NodePublishVolume binds the staged volume to the target path. The right mount that is there already is left alone,
-// a dead one is replaced, any other is volume.ErrExists; nothing is ever mounted on top of a mount.
+// NodePublishVolume binds the staged volume to the target path, or makes an inline volume there. The right mount that is there already
+// is left alone, a dead one is replaced, any other is volume.ErrExists; nothing is ever mounted on top of a mount.
 func (s *Server) NodePublishVolume(ctx context.Context, req *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
-	p, err := s.checkPublish(req)
-	if err != nil {
-		return nil, err
+	publish := s.publishStaged
+	if req.GetVolumeContext()[ephemeral] == "true" {
+		publish = s.publishInline
 	}
-	release, err := s.lock(ctx, req.GetVolumeId(), p.target, "NodePublishVolume")
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	if err := p.ensureStaged(ctx, req.GetSecrets()); err != nil {
-		return nil, err
-	}
-	if p.oncePerNode {
-		if err := p.checkOnly(); err != nil {
-			return nil, err
-		}
-	}
-	published, err := s.clearTarget(ctx, p)
-	if err != nil || published {
-		return &csi.NodePublishVolumeResponse{}, err
-	}
-	if err := p.bind(); err != nil {
+	if err := publish(ctx, req); err != nil {
 		return nil, err
 	}
 	return &csi.NodePublishVolumeResponse{}, nil
+}
+
+func (s *Server) publishStaged(ctx context.Context, req *csi.NodePublishVolumeRequest) error {
+	p, err := s.checkPublish(req)
+	if err != nil {
+		return err
+	}
+	release, err := s.lock(ctx, req.GetVolumeId(), p.target, "NodePublishVolume")
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := p.ensureStaged(ctx, req.GetSecrets()); err != nil {
+		return err
+	}
+	published, err := s.clearTarget(ctx, p)
+	if err != nil || published {
+		return err
+	}
+	if p.oncePerNode {
+		if err := p.checkOnly(ctx); err != nil {
+			return err
+		}
+	}
+	return p.bind(ctx)
 }
 
 // publication is a checked request.
@@ -72,13 +80,16 @@ func (s *Server) checkPublish(req *csi.NodePublishVolumeRequest) (publication, e
 	}
 	p.stagedReadOnly = p.readOnly
 	p.readOnly = p.readOnly || req.GetReadonly()
+	if inlineID.MatchString(req.GetVolumeId()) {
+		return p, fmt.Errorf("%w: volume_id is that of an inline volume and %s isn't true; set podInfoOnMount in the CSIDriver object", volume.ErrInvalid, ephemeral)
+	}
 	if p.id, p.backend, err = s.backend(req.GetVolumeId()); err != nil {
 		return p, err
 	}
-	p.context = req.GetVolumeContext()
-	if err := checkPersistent(p.id.Tier(), p.context); err != nil {
+	if err := p.checkBlock(p.backend); err != nil {
 		return p, err
 	}
+	p.context = req.GetVolumeContext()
 	if req.GetStagingTargetPath() == "" {
 		// The code that the CSI spec asks for, "Staging target path not set".
 		return p, fmt.Errorf("%w: staging_target_path is missing: the volume must be staged first", volume.ErrPrecondition)
@@ -92,19 +103,25 @@ func (s *Server) checkPublish(req *csi.NodePublishVolumeRequest) (publication, e
 	return p, p.backend.CheckContext(p.id, p.context, p.options)
 }
 
-// ensureStaged checks that the staging path is the volume's live mount. After a reboot, or when the client behind the mount
-// has died, it is not, and an orchestrator that believes the volume staged does not stage it again: with the
-// secrets for it in the request it is staged here.
+// ensureStaged checks that the volume is staged: its live mount at the staging path, or its block device. After a reboot, or when the
+// client behind the mount has died, it is not, and an orchestrator that believes the volume staged does not stage it
+// again: it is staged here, with the secrets in the request if its tier wants any.
 func (p publication) ensureStaged(ctx context.Context, secrets map[string]string) error {
-	cause := p.backend.Staged(ctx, p.id, p.staging)
-	switch {
-	case cause == nil:
-		return nil
-	case errors.Is(cause, volume.ErrExists):
+	if err := checkStagedAs(ctx, p.id, p.backend, p.block, p.staging); err != nil {
+		return err
+	}
+	cause := p.staged(ctx)
+	if cause == nil || !errors.Is(cause, volume.ErrNotFound) && !errors.Is(cause, volume.ErrUnavailable) {
 		return cause
-	case !errors.Is(cause, volume.ErrNotFound) && !errors.Is(cause, volume.ErrUnavailable):
-		return cause
-	case len(secrets) == 0:
+	}
+	klog.FromContext(ctx).Info("staging again, the staging path is not usable", "volume", p.id, "path", p.staging, "cause", cause)
+	if err := checkMountDir("staging_target_path", p.staging); err != nil {
+		return err
+	}
+	err := p.backend.Stage(ctx, tier.StageSpec{
+		ID: p.id, Path: p.staging, Context: p.context, Secrets: secrets, Options: p.options, ReadOnly: p.stagedReadOnly, Block: p.block,
+	})
+	if len(secrets) == 0 && errors.Is(err, volume.ErrInvalid) { // the context was checked: it is the secrets that are wanted
 		code := volume.ErrUnavailable
 		if errors.Is(cause, volume.ErrNotFound) {
 			code = volume.ErrPrecondition
@@ -112,22 +129,44 @@ func (p publication) ensureStaged(ctx context.Context, secrets map[string]string
 		return fmt.Errorf("%w: the volume is not usable at the staging path %s: %v; stage it again (delete all pods that use it on this node), "+
 			"or give the StorageClass csi.storage.k8s.io/node-publish-secret-name, so that it is repaired when a pod starts", code, p.staging, cause)
 	}
-	klog.FromContext(ctx).Info("staging again, the staging path is not usable", "volume", p.id, "path", p.staging, "cause", cause)
-	if err := checkMountDir("staging_target_path", p.staging); err != nil {
+	return err
+}
+
+func (p publication) staged(ctx context.Context) error {
+	if p.block {
+		_, _, staged, err := deviceOf(ctx, p.id, p.backend)
+		if err == nil && !staged {
+			err = fmt.Errorf("%w: volume %s has no block device on this node", volume.ErrNotFound, p.id)
+		}
 		return err
 	}
-	return p.backend.Stage(ctx, tier.StageSpec{
-		ID: p.id, Path: p.staging, Context: p.context, Secrets: secrets, Options: p.options, ReadOnly: p.stagedReadOnly,
-	})
+	if err := p.backend.Staged(ctx, p.id, p.staging); err != nil {
+		return err
+	}
+	// What is bound must be a mount, whatever the tier says: below it is the node's own disk.
+	if _, mounted, err := mountpoint.Find(p.staging); err != nil || !mounted {
+		return errors.Join(mounterror.Wrap(err), fmt.Errorf("%w: nothing is mounted at %s", volume.ErrNotFound, p.staging))
+	}
+	return nil
 }
 
 // checkOnly refuses a second published path of a volume that may have one.
-func (p publication) checkOnly() error {
+func (p publication) checkOnly(ctx context.Context) error {
 	table, err := mountpoint.Read()
 	if err != nil {
 		return err
 	}
-	if other, ok := publishedElsewhere(table, p.staging, p.target); ok {
+	other, ok := publishedElsewhere(table, p.staging, p.target)
+	if p.block {
+		_, d, _, err := deviceOf(ctx, p.id, p.backend)
+		if err != nil {
+			return err
+		}
+		if at := table.OfBlockDevice(d).Paths(); len(at) > 0 {
+			other, ok = at[0], true
+		}
+	}
+	if ok {
 		return fmt.Errorf("%w: the volume is published at %s already and its access mode allows one path on a node", volume.ErrPrecondition, other)
 	}
 	return nil
@@ -142,8 +181,10 @@ func (s *Server) clearTarget(ctx context.Context, p publication) (published bool
 	if !mounted {
 		return false, nil
 	}
-	err = p.backend.Staged(ctx, p.id, p.target)
+	err = publishedAt(ctx, p.id, p.backend, p.target)
 	switch {
+	case p.block:
+		return err == nil, err
 	case err == nil && m.ReadOnly() == p.readOnly:
 		return true, nil
 	case err == nil && m.ReadOnly() && !p.readOnly && p.sourceReadOnly():
@@ -172,29 +213,55 @@ func mode(readOnly bool) string {
 	return "read-write"
 }
 
-// bind makes the target directory and the mount, or leaves neither.
-func (p publication) bind() error {
-	parent := filepath.Dir(p.target)
-	if resolved, err := filepath.EvalSymlinks(parent); err != nil {
-		return fmt.Errorf("%w: the directory of target_path must exist: %v", volume.ErrInvalid, err)
-	} else if inside(p.staging, resolved) {
+// bind makes the target, a directory or a file, and the mount, or leaves neither.
+func (p publication) bind(ctx context.Context) error {
+	resolved, err := resolveParent(p.target)
+	if err != nil {
+		return err
+	}
+	if inside(p.staging, resolved) {
 		return fmt.Errorf("%w: target_path %s leads into the staging path", volume.ErrInvalid, p.target)
 	}
-	made, err := mountpoint.MakeMountpoint(p.target)
+	target := mountpoint.MakeMountpoint
+	if p.block {
+		target = mountpoint.MakeFileMountpoint
+	}
+	made, err := target(p.target)
 	if err != nil {
 		return mounterror.Wrap(err)
 	}
-	err = checkMountDir("target_path", p.target)
-	if err == nil {
+	if p.block {
+		err = p.bindDevice(ctx)
+	} else if err = checkMountDir("target_path", p.target); err == nil {
 		err = mounterror.Wrap(mountpoint.Bind(p.staging, p.target, p.readOnly))
 	}
 	if err != nil && made {
-		err = errors.Join(err, mountpoint.RemoveMountpoint(p.target))
+		err = errors.Join(err, mountpoint.RemoveTarget(p.target))
 	}
 	return err
 }
 
-// NodeUnpublishVolume unmounts the target path and removes its directory; a path that doesn't exist is no error, another volume's mount
+func (p publication) bindDevice(ctx context.Context) error {
+	node, _, staged, err := deviceOf(ctx, p.id, p.backend)
+	if err == nil && !staged {
+		err = fmt.Errorf("%w: the block device of volume %s is gone", volume.ErrUnavailable, p.id)
+	}
+	if err != nil {
+		return err
+	}
+	return mounterror.Wrap(mountpoint.BindDevice(node, p.target))
+}
+
+// resolveParent returns the directory of target_path without symbolic links. The orchestrator makes it.
+func resolveParent(target string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(filepath.Dir(target))
+	if err != nil {
+		return "", fmt.Errorf("%w: the directory of target_path must exist: %v", volume.ErrInvalid, err)
+	}
+	return resolved, nil
+}
+
+// NodeUnpublishVolume unmounts the target path and removes what it was mounted on; an inline volume is destroyed. A path that doesn't exist is no error, another volume's mount
 // is volume.ErrPrecondition. An id that no tier of this node knows is served by the path alone: the pod must be able to go.
 func (s *Server) NodeUnpublishVolume(ctx context.Context, req *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
 	if req.GetVolumeId() == "" {
@@ -209,11 +276,17 @@ func (s *Server) NodeUnpublishVolume(ctx context.Context, req *csi.NodeUnpublish
 		return nil, err
 	}
 	defer release()
+	if s.isInline(req.GetVolumeId()) {
+		if err := s.unpublishInline(ctx, req.GetVolumeId(), path); err != nil {
+			return nil, err
+		}
+		return &csi.NodeUnpublishVolumeResponse{}, nil
+	}
 	err = s.unmounter.UnmountWhile(ctx, path, func(ctx context.Context) error { return s.checkOwn(ctx, req.GetVolumeId(), path) })
 	if err != nil {
 		return nil, mounterror.Wrap(err)
 	}
-	if err := mountpoint.RemoveMountpoint(path); err != nil {
+	if err := mountpoint.RemoveTarget(path); err != nil {
 		return nil, mounterror.Wrap(err)
 	}
 	return &csi.NodeUnpublishVolumeResponse{}, nil
@@ -231,8 +304,12 @@ func (s *Server) checkOwn(ctx context.Context, volumeID, path string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ownTime)
 	defer cancel()
-	if err := backend.Staged(ctx, id, path); errors.Is(err, volume.ErrExists) {
-		return fmt.Errorf("%w: %v; it is left alone: find out whose it is, and unmount it by hand if nobody's", volume.ErrPrecondition, err)
+	if err := publishedAt(ctx, id, backend, path); errors.Is(err, volume.ErrExists) && !left(ctx, id, backend, path) {
+		return anothers(err)
 	}
 	return nil
+}
+
+func anothers(err error) error {
+	return fmt.Errorf("%w: %v; it is left alone: find out whose it is, and unmount it by hand if nobody's", volume.ErrPrecondition, err)
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
-// NodeStageVolume mounts the volume, or finds it mounted; a dead mount is replaced. fs_type is not looked at: what a
+// NodeStageVolume mounts the volume, or makes its block device ready, or finds that done; a dead mount is replaced. fs_type is not looked at: what a
 // volume is formatted with, if it is, was decided when it was made.
 func (s *Server) NodeStageVolume(ctx context.Context, req *csi.NodeStageVolumeRequest) (*csi.NodeStageVolumeResponse, error) {
 	if req.GetVolumeId() == "" {
@@ -34,6 +34,9 @@ func (s *Server) NodeStageVolume(ctx context.Context, req *csi.NodeStageVolumeRe
 	if err != nil {
 		return nil, err
 	}
+	if err := want.checkBlock(backend); err != nil {
+		return nil, err
+	}
 	if err := backend.CheckContext(id, req.GetVolumeContext(), want.options); err != nil {
 		return nil, err
 	}
@@ -45,9 +48,12 @@ func (s *Server) NodeStageVolume(ctx context.Context, req *csi.NodeStageVolumeRe
 	if err := checkMountDir("staging_target_path", path); err != nil {
 		return nil, err
 	}
+	if err := checkStagedAs(ctx, id, backend, want.block, path); err != nil {
+		return nil, err
+	}
 	err = backend.Stage(ctx, tier.StageSpec{
 		ID: id, Path: path, Context: req.GetVolumeContext(), Secrets: req.GetSecrets(),
-		Options: want.options, ReadOnly: want.readOnly,
+		Options: want.options, ReadOnly: want.readOnly, Block: want.block,
 	})
 	if err != nil {
 		return nil, err
@@ -55,7 +61,8 @@ func (s *Server) NodeStageVolume(ctx context.Context, req *csi.NodeStageVolumeRe
 	return &csi.NodeStageVolumeResponse{}, nil
 }
 
-// NodeUnstageVolume unmounts the staging path; another volume's mount there is volume.ErrPrecondition. An id that no tier of this node knows is served by the path alone: what is
+// NodeUnstageVolume unmounts the staging path, or takes the block device away; another volume's mount there is
+// volume.ErrPrecondition. An id that no tier of this node knows is served by the path alone: what is
 // mounted there must go, or the pod's node can't be drained.
 func (s *Server) NodeUnstageVolume(ctx context.Context, req *csi.NodeUnstageVolumeRequest) (*csi.NodeUnstageVolumeResponse, error) {
 	if req.GetVolumeId() == "" {
@@ -78,6 +85,9 @@ func (s *Server) NodeUnstageVolume(ctx context.Context, req *csi.NodeUnstageVolu
 		return &csi.NodeUnstageVolumeResponse{}, nil
 	}
 	if err := s.checkOwn(ctx, req.GetVolumeId(), path); err != nil {
+		return nil, err
+	}
+	if err := checkUnbound(ctx, id, backend); err != nil {
 		return nil, err
 	}
 	if err := backend.Unstage(ctx, id, path); err != nil {

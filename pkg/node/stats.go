@@ -4,14 +4,11 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
-	"github.com/strata-csi/strata/pkg/mounterror"
-	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
@@ -19,7 +16,7 @@ import (
 const lookTime = 10 * time.Second
 
 // NodeGetVolumeStats measures the volume mounted at a path. It takes no lock: a volume whose staging hangs should still be
-// measured. volume.ErrNotFound: the id can't be a volume's, or something else, or nothing, is mounted there.
+// measured. Of a raw block volume the size alone is known. volume.ErrNotFound: the id can't be a volume's, or something else, or nothing, is mounted there.
 func (s *Server) NodeGetVolumeStats(ctx context.Context, req *csi.NodeGetVolumeStatsRequest) (*csi.NodeGetVolumeStatsResponse, error) {
 	if req.GetVolumeId() == "" {
 		return nil, missing("volume_id")
@@ -31,29 +28,16 @@ func (s *Server) NodeGetVolumeStats(ctx context.Context, req *csi.NodeGetVolumeS
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", volume.ErrNotFound, err)
 	}
-	id, backend, err := s.backend(req.GetVolumeId())
+	v, err := s.subject(req.GetVolumeId())
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", volume.ErrNotFound, err)
-	}
-	_, mounted, err := mountpoint.Find(path)
-	if err != nil {
-		return nil, mounterror.Wrap(err)
-	}
-	if !mounted {
-		return nil, fmt.Errorf("%w: nothing is mounted at %s", volume.ErrNotFound, path)
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	if err := backend.Staged(ctx, id, path); err != nil {
-		if errors.Is(err, volume.ErrExists) {
-			return nil, fmt.Errorf("%w: what is mounted at %s is not volume %s: %v", volume.ErrNotFound, path, id, err)
-		}
+	if err := mountedAt(ctx, v, req.GetVolumeId(), path); err != nil {
 		return nil, err
 	}
-	if backend.UsageReporter == nil {
-		return nil, fmt.Errorf("%w: tier %s doesn't measure its volumes", volume.ErrUnsupported, id.Tier())
-	}
-	u, err := backend.UsageReporter.Usage(ctx, id, path)
+	u, err := v.usage(ctx, path)
 	if err != nil {
 		return nil, err
 	}

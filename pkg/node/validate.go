@@ -16,6 +16,8 @@ import (
 type access struct {
 	readOnly    bool // the mode only reads
 	oncePerNode bool // the mode allows one published path on the node
+	block       bool // as a raw block device; nothing below is set then
+	fsType      string
 	options     []string
 }
 
@@ -29,17 +31,13 @@ func checkCapability(c *csi.VolumeCapability) (access, error) {
 	if c == nil {
 		return access{}, missing("volume_capability")
 	}
-	if c.GetBlock() != nil {
-		return access{}, fmt.Errorf("%w: raw block is not supported; use volumeMode: Filesystem", volume.ErrInvalid)
+	a := access{block: c.GetBlock() != nil, fsType: c.GetMount().GetFsType(), options: c.GetMount().GetMountFlags()}
+	if !a.block && c.GetMount() == nil {
+		return access{}, fmt.Errorf("%w: volume_capability has no access type", volume.ErrInvalid)
 	}
-	m := c.GetMount()
-	if m == nil {
-		return access{}, fmt.Errorf("%w: volume_capability has no access type; only mount is supported", volume.ErrInvalid)
-	}
-	if m.GetVolumeMountGroup() != "" {
+	if c.GetMount().GetVolumeMountGroup() != "" {
 		return access{}, fmt.Errorf("%w: volume_mount_group is not supported: the driver doesn't have the VOLUME_MOUNT_GROUP capability", volume.ErrInvalid)
 	}
-	a := access{options: m.GetMountFlags()}
 	switch mode := c.GetAccessMode().GetMode(); mode {
 	case csi.VolumeCapability_AccessMode_SINGLE_NODE_READER_ONLY, csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY:
 		a.readOnly = true
@@ -76,15 +74,4 @@ func checkPath(field, path string) (string, error) {
 // inside tells whether path is dir or below it; both are clean.
 func inside(dir, path string) bool {
 	return path == dir || strings.HasPrefix(path, dir+"/")
-}
-
-// ephemeral is set to "true" by kubelet in the context of a volume written into a pod's own specification.
-const ephemeral = "csi.storage.k8s.io/ephemeral"
-
-// checkPersistent refuses an inline volume: nobody has created one of these tiers.
-func checkPersistent(t volume.Tier, context map[string]string) error {
-	if context[ephemeral] == "true" {
-		return fmt.Errorf("%w: tier %s has no inline (csi:) volumes; use a PersistentVolumeClaim or a generic ephemeral volume", volume.ErrInvalid, t)
-	}
-	return nil
 }

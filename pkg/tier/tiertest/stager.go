@@ -26,6 +26,7 @@ const source = "tiertest:"
 type Stager struct {
 	prober    *mountpoint.Prober
 	unmounter *mountpoint.Unmounter
+	open      bool // wants no secret
 
 	mu     sync.Mutex
 	stages []tier.StageSpec
@@ -70,16 +71,10 @@ func (s *Stager) Stage(ctx context.Context, spec tier.StageSpec) error {
 	if err := s.CheckContext(spec.ID, spec.Context, spec.Options); err != nil {
 		return err
 	}
-	if spec.Secrets["token"] == "" {
+	if !s.open && spec.Secrets["token"] == "" {
 		return fmt.Errorf("%w: secret token is missing", volume.ErrInvalid)
 	}
-	s.mu.Lock()
-	s.stages = append(s.stages, spec)
-	hook := s.hook
-	s.mu.Unlock()
-	if hook != nil {
-		hook(ctx)
-	}
+	s.begin(ctx, spec)
 	err := s.Staged(ctx, spec.ID, spec.Path)
 	switch {
 	case err == nil:
@@ -94,15 +89,28 @@ func (s *Stager) Stage(ctx context.Context, spec tier.StageSpec) error {
 	case !errors.Is(err, volume.ErrNotFound):
 		return err
 	}
-	size := spec.Context["size"]
+	return mount(string(spec.ID), spec.Path, spec.Context["size"], spec.ReadOnly)
+}
+
+func (s *Stager) begin(ctx context.Context, spec tier.StageSpec) {
+	s.mu.Lock()
+	s.stages = append(s.stages, spec)
+	hook := s.hook
+	s.mu.Unlock()
+	if hook != nil {
+		hook(ctx)
+	}
+}
+
+func mount(id, path, size string, readOnly bool) error {
 	if size == "" {
 		size = "1m"
 	}
 	var flags uintptr
-	if spec.ReadOnly {
+	if readOnly {
 		flags = unix.MS_RDONLY
 	}
-	return os.NewSyscallError("mount", unix.Mount(source+string(spec.ID), spec.Path, "tmpfs", flags, "size="+size))
+	return os.NewSyscallError("mount", unix.Mount(source+id, path, "tmpfs", flags, "size="+size))
 }
 
 // Unstage implements tier.Stager.
