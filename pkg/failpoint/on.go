@@ -15,7 +15,24 @@ import (
 // Enabled says whether the program was built with the tag "failpoint".
 const Enabled = true
 
-const variable = "STRATA_FAILPOINT"
+const (
+	variable      = "STRATA_FAILPOINT"
+	traceVariable = "STRATA_FAILPOINT_TRACE"
+)
+
+// trace is the file that the names of all passed steps are appended to, one a line, or nil.
+var trace = sync.OnceValue(func() *os.File {
+	path := os.Getenv(traceVariable)
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	return f
+})
 
 // target is read once: the point is the same for the whole life of the process.
 var target = sync.OnceValue(func() *point {
@@ -50,6 +67,9 @@ func parse(s string) (*point, error) {
 
 // Hit kills the process with SIGKILL when STRATA_FAILPOINT names this step and it is passed for the asked time.
 func Hit(name string) {
+	if f := trace(); f != nil {
+		_, _ = f.WriteString(name + "\n")
+	}
 	p := target()
 	if p.name != name || p.left.Add(-1) != 0 {
 		return
