@@ -14,6 +14,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"k8s.io/klog/v2"
 
+	"github.com/strata-csi/strata/pkg/failpoint"
 	"github.com/strata-csi/strata/pkg/mounterror"
 	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/tier"
@@ -73,10 +74,12 @@ func (s *Server) publishInline(ctx context.Context, req *csi.NodePublishVolumeRe
 	if err != nil {
 		return mounterror.Wrap(err)
 	}
+	failpoint.Hit("node/inline/after-target")
 	err = checkMountDir("target_path", spec.Path)
 	if err == nil {
 		err = s.inline.PublishInline(ctx, spec)
 	}
+	failpoint.Hit("node/inline/after-publish")
 	if err != nil && made {
 		err = errors.Join(err, mountpoint.RemoveMountpoint(spec.Path))
 	}
@@ -181,5 +184,6 @@ func (s *Server) unpublishInline(ctx context.Context, id, path string) error {
 	if err := s.inline.UnpublishInline(ctx, id, path); err != nil {
 		return err
 	}
+	failpoint.Hit("node/inline/after-unpublish")
 	return mounterror.Wrap(mountpoint.RemoveTarget(path))
 }

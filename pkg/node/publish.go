@@ -12,6 +12,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"k8s.io/klog/v2"
 
+	"github.com/strata-csi/strata/pkg/failpoint"
 	"github.com/strata-csi/strata/pkg/mounterror"
 	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/tier"
@@ -230,11 +231,13 @@ func (p publication) bind(ctx context.Context) error {
 	if err != nil {
 		return mounterror.Wrap(err)
 	}
+	failpoint.Hit("node/publish/after-target")
 	if p.block {
 		err = p.bindDevice(ctx)
 	} else if err = checkMountDir("target_path", p.target); err == nil {
 		err = mounterror.Wrap(mountpoint.Bind(p.staging, p.target, p.readOnly))
 	}
+	failpoint.Hit("node/publish/after-bind")
 	if err != nil && made {
 		err = errors.Join(err, mountpoint.RemoveTarget(p.target))
 	}
@@ -286,6 +289,7 @@ func (s *Server) NodeUnpublishVolume(ctx context.Context, req *csi.NodeUnpublish
 	if err != nil {
 		return nil, mounterror.Wrap(err)
 	}
+	failpoint.Hit("node/unpublish/after-unmount")
 	if err := mountpoint.RemoveTarget(path); err != nil {
 		return nil, mounterror.Wrap(err)
 	}

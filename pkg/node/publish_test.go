@@ -96,6 +96,22 @@ func TestSingleWriterIsPublishedOnce(t *testing.T) {
 	}
 }
 
+// Kubelet binds parts of the volume for a container's subPath, and publishes again after its restart.
+func TestSingleWriterIsNotMistakenForItsSubPath(t *testing.T) {
+	f := newFixture(t)
+	f.stage(t)
+	r := f.publishRequest()
+	r.VolumeCapability = capability(csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER)
+	_, err := f.NodePublishVolume(t.Context(), r)
+	wantError(t, err, nil)
+	part, sub := filepath.Join(f.target, "part"), filepath.Join(filepath.Dir(f.target), "sub")
+	wantError(t, os.Mkdir(part, 0o750), nil)
+	wantError(t, os.Mkdir(sub, 0o750), nil)
+	wantError(t, mountpoint.Bind(part, sub, false), nil)
+	_, err = f.NodePublishVolume(t.Context(), r)
+	wantError(t, err, nil)
+}
+
 // A kubelet directory that is visible at a second path with shared propagation shows every mount twice.
 func TestSingleWriterIsNotMistakenForItsPropagatedCopy(t *testing.T) {
 	f := newFixture(t)
