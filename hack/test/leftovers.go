@@ -1,7 +1,7 @@
 package main
 
-// What tests leave behind: processes with our marker in their environment, and mounts below our directory of temporary
-// files. After a suite they are a failure of it; after a run that was killed they are what the next run begins with.
+// What tests leave behind: processes with our marker in their environment, mounts below our directory of temporary
+// files, and loop devices over files in it. After a suite they are a failure of it; after a run that was killed they are what the next run begins with.
 
 import (
 	"bytes"
@@ -110,78 +110,134 @@ func (r *Run) mounts() ([]string, error) {
 	return found, nil
 }
 
+// loops are the devices of loop devices over files in our temporary directory, files that were unlinked included.
+func (r *Run) loops() ([]string, error) {
+	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENXIO) {
+			continue // detached meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(string(text), r.tmpDir()+"/") {
+			found = append(found, "/dev/"+strings.Split(f, "/")[3])
+		}
+	}
+	return found, nil
+}
+
+// leftover is what is there that shouldn't be.
+type leftover struct {
+	processes []process
+	mounts    []string
+	loops     []string
+}
+
+func (l leftover) count() int { return len(l.processes) + len(l.mounts) + len(l.loops) }
+
+func (l leftover) String() string {
+	return fmt.Sprintf("%d processes, %d mounts, %d loop devices", len(l.processes), len(l.mounts), len(l.loops))
+}
+
 // leftovers lists what is there, after a time for what is just ending.
-func (r *Run) leftovers(ctx context.Context, wait time.Duration) (ps []process, ms []string, err error) {
+func (r *Run) leftovers(ctx context.Context, wait time.Duration) (leftover, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
-		if ps, err = r.processes(); err != nil {
-			return nil, nil, err
+		var l leftover
+		var err error
+		if l.processes, err = r.processes(); err != nil {
+			return l, err
 		}
-		if ms, err = r.mounts(); err != nil {
-			return nil, nil, err
+		if l.mounts, err = r.mounts(); err != nil {
+			return l, err
 		}
-		if len(ps)+len(ms) == 0 {
-			return nil, nil, nil
+		if l.loops, err = r.loops(); err != nil || l.count() == 0 {
+			return l, err
 		}
 		select {
 		case <-ctx.Done():
-			return ps, ms, nil
+			return l, nil
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
 
-// remove kills and unmounts until nothing is left: a process that dies can leave a mount, and another may look after it.
-func (r *Run) remove(ctx context.Context, ps []process, ms []string) error {
+// remove kills, unmounts and detaches until nothing is left: a process that dies can leave a mount, and another may look after it.
+func (r *Run) remove(ctx context.Context, l leftover) error {
 	for range 5 {
 		var errs []error
-		for _, p := range ps {
+		for _, p := range l.processes {
 			errs = append(errs, r.kill(p))
 		}
-		for _, m := range ms {
+		for _, m := range l.mounts {
 			// Detached, since a dead FUSE mount can't be unmounted otherwise.
 			if err := unix.Unmount(m, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
 				errs = append(errs, fmt.Errorf("unmount %s: %w", m, err))
 			}
 		}
+		for _, d := range l.loops {
+			errs = append(errs, detach(d))
+		}
 		if err := errors.Join(errs...); err != nil {
 			return err
 		}
 		var err error
-		if ps, ms, err = r.leftovers(ctx, grace); err != nil || len(ps)+len(ms) == 0 {
+		if l, err = r.leftovers(ctx, grace); err != nil || l.count() == 0 {
 			return err
 		}
 	}
-	return fmt.Errorf("still there: processes %v, mounts %v", ps, ms)
+	return fmt.Errorf("still there: processes %v, mounts %v, loop devices %v", l.processes, l.mounts, l.loops)
+}
+
+// detach takes the file from a loop device; with something using it, that is done when the last user is gone.
+func detach(device string) error {
+	f, err := os.Open(device)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0); err != nil && !errors.Is(err, unix.ENXIO) {
+		return fmt.Errorf("detach %s: %w", device, err)
+	}
+	return nil
 }
 
 // checkLeftovers counts what a suite leaves behind as a failure, and removes it for the sake of the next.
 func (r *Run) checkLeftovers(ctx context.Context, suite string) {
 	ctx = context.WithoutCancel(ctx)
-	ps, ms, err := r.leftovers(ctx, grace)
-	if err == nil && len(ps)+len(ms) == 0 {
+	l, err := r.leftovers(ctx, grace)
+	if err == nil && l.count() == 0 {
 		return
 	}
-	for _, p := range ps {
+	for _, p := range l.processes {
 		r.say.Printf("left behind: process %d: %s", p.pid, p.args)
 	}
-	for _, m := range ms {
+	for _, m := range l.mounts {
 		r.say.Printf("left behind: mount %s", m)
 	}
-	if err == nil {
-		err = fmt.Errorf("%d processes and %d mounts", len(ps), len(ms))
+	for _, d := range l.loops {
+		r.say.Printf("left behind: loop device %s", d)
 	}
-	r.broke(suite+" left something behind", errors.Join(err, r.remove(ctx, ps, ms)))
+	if err == nil {
+		err = errors.New(l.String())
+	}
+	r.broke(suite+" left something behind", errors.Join(err, r.remove(ctx, l)))
 }
 
 // cleanUp removes everything of this run, or of one that was killed.
 func (r *Run) cleanUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	ps, ms, err := r.leftovers(ctx, 0)
+	l, err := r.leftovers(ctx, 0)
 	if err == nil {
-		err = r.remove(ctx, ps, ms)
+		err = r.remove(ctx, l)
 	}
 	if _, serr := os.Stat(r.cephDir()); serr == nil {
 		err = errors.Join(err, r.tool(ctx, r.cephTool(), r.cephArgs("stop")...))

@@ -122,7 +122,7 @@ func TestAnInterruptedToolEndsWithItsChildren(t *testing.T) {
 	if err := r.tool(ctx, "sh", "-c", script); err == nil {
 		t.Error("no error")
 	}
-	if ps, _, err := r.leftovers(t.Context(), grace); err != nil || len(ps) > 0 {
-		t.Errorf("left: %v, %v", ps, err)
+	if l, err := r.leftovers(t.Context(), grace); err != nil || len(l.processes) > 0 {
+		t.Errorf("left: %v, %v", l, err)
 	}
 }

@@ -98,13 +98,16 @@ func (r *Run) suites(ctx context.Context) ([]string, error) {
 }
 
 // order is that of the suites; one that isn't named comes after them. The long ones are first, as several run at a time.
-var order = []string{"crash", "kernel", "sanity", "integration", "conformance", "failure"}
+var order = []string{"crash", "kernel", "scratch", "sanity", "integration", "conformance", "failure"}
 
 // exclusive are the suites that stop daemons of the cluster or make another file system: each runs alone, after the others.
 var exclusive = []string{"integration", "conformance", "failure"}
 
-// withoutCeph are the suites that need no cluster; they run with the unit tests.
-var withoutCeph = []string{"examples", "static"}
+// quick are the suites that need no cluster and take seconds: they run with the unit tests.
+var quick = []string{"examples", "static"}
+
+// withoutCeph are long and need no cluster either: they run beside those that do.
+var withoutCeph = []string{"scratch"}
 
 const suiteTimeout = "15m"
 
@@ -149,12 +152,12 @@ func (r *Run) all(ctx context.Context, names map[string]bool) error {
 	if wanted("unit") {
 		_ = r.step(ctx, "unit", func() error { return r.unit(ctx) })
 	}
-	var needsNone, together, alone []string
+	var soon, together, alone []string
 	for _, s := range suites {
 		switch {
-		case slices.Contains(withoutCeph, s):
+		case slices.Contains(quick, s):
 			if wanted(s) || wanted("unit") {
-				needsNone = append(needsNone, s)
+				soon = append(soon, s)
 			}
 		case !wanted(s):
 		case slices.Contains(exclusive, s):
@@ -163,10 +166,14 @@ func (r *Run) all(ctx context.Context, names map[string]bool) error {
 			together = append(together, s)
 		}
 	}
-	if len(needsNone) > 0 {
-		r.suite(ctx, needsNone...)
+	if len(soon) > 0 {
+		r.suite(ctx, soon...)
 	}
-	if len(together) > 0 {
+	cluster := slices.ContainsFunc(together, func(s string) bool { return !slices.Contains(withoutCeph, s) })
+	if len(together) > 0 && !cluster {
+		r.suite(ctx, together...)
+	}
+	if cluster {
 		if err := r.withCeph(ctx, together...); err != nil {
 			return err
 		}
