@@ -85,10 +85,11 @@ func openPath(path string) (int, unix.Statx_t, error) {
 	return fd, attr, nil
 }
 
-// OfBlockDevice returns the visible mounts through which d can be opened: the binds of its nodes.
+// OfBlockDevice returns the visible mounts through which d can be opened: the binds of its nodes in /dev, the node's own or a
+// container's. No other file system is asked: to open the root of some (NFS) means to ask their server.
 func (t Table) OfBlockDevice(d Device) Table {
 	return t.filter(func(m Mount) bool {
-		if m.Root == "/" { // a whole file system, not one of its nodes
+		if m.FSType != "devtmpfs" && m.FSType != "tmpfs" || m.Root == "/" { // "/": a whole file system, not one of its nodes
 			return false
 		}
 		if top, ok := t.At(m.Path); !ok || top.ID != m.ID {
