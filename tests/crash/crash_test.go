@@ -176,9 +176,17 @@ func (r *run) evict(t testing.TB, pid int) {
 func (r *run) kill(t testing.TB, point string, do func(csi.ControllerClient) error) *harness.Controller {
 	t.Helper()
 	c := harness.NewController(t, r.ceph, harness.ControllerOptions{Prefix: r.prefix, Failpoint: "warm/" + point})
-	if err := do(c); status.Code(err) != codes.Unavailable {
+	harness.Eventually(t, "failpoint "+point+" is reached", 2*time.Minute, func() error {
+		err := do(c)
+		switch status.Code(err) {
+		case codes.Unavailable:
+			return nil
+		case codes.Aborted: // a copy that takes longer than one call
+			return err
+		}
 		t.Fatalf("failpoint %s wasn't reached: the call answered %v", point, err)
-	}
+		return nil
+	})
 	c.WaitKilled(time.Minute)
 	return c
 }

@@ -89,16 +89,24 @@ func (r *run) create(s *subject, name string, from *csi.VolumeContentSource) *cs
 	s.t.Helper()
 	req := harness.Request(name, 64*mib, "team", s.team)
 	req.VolumeContentSource = from
-	resp, err := r.other.CreateVolume(call(s.t), req)
-	s.must(err)
-	return resp.GetVolume()
+	var v *csi.Volume
+	s.retry("CreateVolume of "+name, func() error {
+		resp, err := r.other.CreateVolume(call(s.t), req)
+		v = resp.GetVolume()
+		return err
+	})
+	return v
 }
 
 func (r *run) snapshot(s *subject, name string, of *csi.Volume) *csi.Snapshot {
 	s.t.Helper()
-	resp, err := r.other.CreateSnapshot(call(s.t), &csi.CreateSnapshotRequest{Name: name, SourceVolumeId: of.GetVolumeId()})
-	s.must(err)
-	return resp.GetSnapshot()
+	var taken *csi.Snapshot
+	s.retry("CreateSnapshot of "+name, func() error {
+		resp, err := r.other.CreateSnapshot(call(s.t), &csi.CreateSnapshotRequest{Name: name, SourceVolumeId: of.GetVolumeId()})
+		taken = resp.GetSnapshot()
+		return err
+	})
+	return taken
 }
 
 func (r *run) deleteVolume(s *subject) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kubernetes-csi/csi-test/v5/pkg/sanity"
 	"github.com/onsi/ginkgo/v2"
@@ -79,9 +80,13 @@ func TestSanity(t *testing.T) {
 	suite, reporter := ginkgo.GinkgoConfiguration()
 	suite.RandomizeAllSpecs = false
 	ginkgo.RunSpecs(t, "csi-sanity", suite, reporter)
-	if left := ceph.Subvolumes(t, controller.Prefix); len(left) > 0 {
-		t.Errorf("left over: %v", left)
-	}
+	// A volume that is deleted before its last snapshot goes when Ceph has purged it.
+	harness.Eventually(t, "no subvolume is left over", 2*time.Minute, func() error {
+		if left := ceph.Subvolumes(t, controller.Prefix); len(left) > 0 {
+			return fmt.Errorf("there are %v", left)
+		}
+		return nil
+	})
 	if left := node.Mounts(); len(left) > 0 {
 		t.Errorf("still mounted: %v", left)
 	}
