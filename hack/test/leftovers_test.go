@@ -37,12 +37,19 @@ func TestWhatATestLeavesIsFoundAndRemoved(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	}
+	image := filepath.Join(r.tmpDir(), "image")
+	if err := os.WriteFile(image, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("losetup", "--find", image).CombinedOutput(); err != nil {
+		t.Fatalf("losetup: %v\n%s", err, out)
+	}
 
 	r.checkLeftovers(t.Context(), "suite")
 	if got := names(r.results.failed); len(got) != 1 || got[0] != "suite left something behind" {
 		t.Errorf("counted as failed: %q", got)
 	}
-	for _, w := range []string{"sleep 600", "mount " + inner, "1 processes and 2 mounts"} {
+	for _, w := range []string{"sleep 600", "mount " + inner, "1 processes, 2 mounts, 1 loop devices"} {
 		if !strings.Contains(said(), w) {
 			t.Errorf("%q was not said:\n%s", w, said())
 		}
@@ -54,6 +61,9 @@ func TestWhatATestLeavesIsFoundAndRemoved(t *testing.T) {
 	}
 	if ms, err := r.mounts(); err != nil || len(ms) > 0 {
 		t.Errorf("mounts %q, %v", ms, err)
+	}
+	if ls, err := r.loops(); err != nil || len(ls) > 0 {
+		t.Errorf("loop devices %q, %v", ls, err)
 	}
 	if err := unix.Kill(other.Process.Pid, 0); err != nil {
 		t.Errorf("another's process was ended: %v", err)
