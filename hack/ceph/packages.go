@@ -28,6 +28,7 @@ func packages() []string {
 		"librados-dev", "libcephfs-dev", "gcc", "libc6-dev", // strata-controller and the go-ceph binding
 		"fuse3", "attr", "fio", "kmod", // mounts and their tests
 		"qemu-system-x86", "cpio", "busybox-static", // the emulated machine with the kernel client
+		"lvm2", "dmsetup", "util-linux", "e2fsprogs", "xfsprogs", "btrfs-progs", // scratch volumes, here and in that machine
 	}
 }
 

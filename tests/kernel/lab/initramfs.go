@@ -66,6 +66,9 @@ func writeInitramfs(ctx context.Context, path string, k kernel, cfg Config) (err
 		a.symlink("/bin/"+name, "busybox")
 	}
 	a.symlink("/sbin", "bin")
+	for _, name := range []string{"/usr/bin", "/usr/sbin"} {
+		a.symlink(name, "/bin")
+	}
 	a.dir("/mnt")
 	a.text("/etc/hosts", "127.0.0.1 localhost\n")
 	a.text("/etc/passwd", "root:x:0:0:root:/:/bin/sh\n")

@@ -58,6 +58,7 @@ type Disk struct {
 // Machine is a running machine.
 type Machine struct {
 	console string
+	disks   []Disk
 	cmd     *exec.Cmd
 	gate    *gate
 	dead    chan struct{} // closed when QEMU ended
@@ -85,7 +86,7 @@ func Boot(ctx context.Context, cfg Config) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{console: filepath.Join(cfg.Dir, "console.log"), gate: g, dead: make(chan struct{})}
+	m := &Machine{console: filepath.Join(cfg.Dir, "console.log"), disks: cfg.Disks, gate: g, dead: make(chan struct{})}
 	m.cmd = exec.Command(qemu, arguments(cfg, k, initramfs, m.console, token, g.port())...)
 	var said bytes.Buffer
 	m.cmd.Stdout, m.cmd.Stderr = &said, &said
@@ -147,7 +148,7 @@ func arguments(cfg Config, k kernel, initramfs, console, token string, hostPort 
 	for i, d := range cfg.Disks {
 		id := "disk" + strconv.Itoa(i)
 		// A comma in a value is written twice.
-		args = append(args, "-drive", "if=none,format=raw,id="+id+",file="+strings.ReplaceAll(d.Image, ",", ",,"),
+		args = append(args, "-drive", "if=none,format=raw,discard=unmap,id="+id+",file="+strings.ReplaceAll(d.Image, ",", ",,"),
 			"-device", "nvme,drive="+id+",serial="+strings.ReplaceAll(d.Serial, ",", ",,"))
 	}
 	return args
