@@ -15,8 +15,8 @@ import (
 // the clone that it is complete (or cancelled, or failed), lets go of its lock, and under the lock again strikes the clone off the
 // queue and its source's list, for which it needs the clone. The command that removes a subvolume doesn't look there. A clone that is
 // removed in between leaves its link for ever: the cloner takes the oldest link first, fails, and takes it again, so that no other copy
-// in the file system is made, and the source's snapshot can't be removed (pybind/mgr/volumes/fs/async_cloner.py of Ceph 16.2, and
-// main in 2026). So no clone is removed, and none is answered with, that the queue has still.
+// in the file system is made, and the source's snapshot can't be removed (pybind/mgr/volumes/fs/async_cloner.py of
+// Ceph 16.2). So no clone is removed, and none is answered with, that the queue has still.
 const cloneIndex = "/volumes/_index/clone"
 
 // strikePoll is how often the queue is looked at: it costs the metadata server a little and the manager nothing.
