@@ -13,6 +13,7 @@ import (
 
 	"github.com/strata-csi/strata/pkg/scratch/disk"
 	"github.com/strata-csi/strata/pkg/suggest"
+	"github.com/strata-csi/strata/pkg/volume"
 )
 
 var (
@@ -198,4 +199,12 @@ func (m *mistakes) checkOneOf(field, s string, valid []string) {
 	if !slices.Contains(valid, s) {
 		m.Add(field, "%q is not one of %s%s", s, strings.Join(valid, ", "), suggest.Hint(s, valid))
 	}
+}
+
+// CheckName refuses what can't be the name of a pool or a class, for those who know only the name. The error wraps volume.ErrInvalid.
+func CheckName(name string) error {
+	if len(name) > maxName || !nameForm.MatchString(name) {
+		return fmt.Errorf("%w: %q is not 1 to %d lower-case letters, digits and inner '-'", volume.ErrInvalid, name, maxName)
+	}
+	return nil
 }
