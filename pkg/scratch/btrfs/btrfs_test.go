@@ -1,0 +1,95 @@
+package btrfs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/strata-csi/strata/pkg/btrfs/btrfstest"
+	"github.com/strata-csi/strata/pkg/scratch/disk"
+	"github.com/strata-csi/strata/pkg/scratch/disk/disktest"
+)
+
+func TestMain(m *testing.M) { disktest.Main(m) }
+
+func TestConform(t *testing.T) {
+	path := btrfstest.New(t, 4<<30, "--metadata", "single")
+	probe := func(t *testing.T) *Disk {
+		t.Helper()
+		d, err := Probe(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	// What a killed Create leaves, by the side effects it got to.
+	left := func(steps int) func(*testing.T, string) {
+		return func(t *testing.T, name string) {
+			d, err := open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			if err := d.fs.Create(d.home, name); err != nil {
+				t.Fatal(err)
+			}
+			s, err := d.lookup(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			g := groupOf(s.ID)
+			for _, step := range []func() error{
+				func() error { return d.fs.CreateGroup(g) },
+				func() error { return d.fs.Limit(g, 64<<20) },
+				func() error { return os.Mkdir(filepath.Join(path, homeName, name, dataName), 0o755) },
+			}[:steps] {
+				if err := step(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	disktest.Conform(t, disktest.Subject{
+		Open:    func(t *testing.T) disk.Disk { return probe(t) },
+		FSTypes: []string{"btrfs"},
+		Grows:   true,
+		// Chunks of metadata come and go.
+		Slack: 300 << 20,
+		Leftovers: []disktest.Leftover{
+			{Name: "subvolume", Make: left(0)}, {Name: "group", Make: left(1)}, {Name: "limit", Make: left(2)}, {Name: "directory", Make: left(3)},
+		},
+		Leaks: func(t *testing.T) []string { return leaks(t, path) },
+	})
+}
+
+// leaks are subvolumes and groups that belong to no volume: without volumes, all but the file system's own.
+func leaks(t *testing.T, path string) []string {
+	t.Helper()
+	d, err := open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	var found []string
+	for _, l := range []uint16{0, 1} {
+		groups, err := d.fs.Groups(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range groups {
+			if g.String() != "0/5" {
+				found = append(found, g.String())
+			}
+		}
+	}
+	ours, err := d.ours()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, name := range ours {
+		found = append(found, fmt.Sprintf("subvolume %d, %s", id, name))
+	}
+	return found
+}
