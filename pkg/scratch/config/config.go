@@ -36,6 +36,9 @@ type Place struct {
 	VolumeGroup string // an LVM volume group
 }
 
+// DefaultClass is the name of the class of a pod or a StorageClass that names none.
+const DefaultClass = "default"
+
 // Class is what a pod or a StorageClass names.
 type Class struct {
 	Name         string // 1 to 32 of [a-z0-9-], beginning and ending with a letter or digit

@@ -21,11 +21,8 @@ import (
 // The volumeAttributes that a pod may give.
 const (
 	AttributeSize  = "size"  // a Kubernetes quantity; default: the class's
-	AttributeClass = "class" // a class of the node's configuration; default: DefaultClass
+	AttributeClass = "class" // a class of the node's configuration; default: config.DefaultClass
 )
-
-// DefaultClass is the class of a volume that names none.
-const DefaultClass = "default"
 
 var attributes = []string{AttributeClass, AttributeSize}
 
@@ -89,7 +86,7 @@ func ownChoice(fsType string) string {
 
 func find(name string, c config.Config) (config.Class, error) {
 	if name == "" {
-		name = DefaultClass
+		name = config.DefaultClass
 	}
 	var names []string
 	for _, class := range c.Classes {

@@ -30,12 +30,9 @@ import (
 // Parameters of a StorageClass, and keys of the volume context that a node gets.
 const (
 	ParameterTier  = "tier"
-	ParameterClass = "class" // a class of the nodes' configuration; default: DefaultClass
+	ParameterClass = "class" // a class of the nodes' configuration; default: config.DefaultClass
 	ContextSize    = "size"  // bytes, decimal; in the context alone
 )
-
-// DefaultClass is the class of a StorageClass that names none.
-const DefaultClass = "default"
 
 // DefaultSize is the size, bytes, of a volume for which none is asked. A claim of Kubernetes always asks for one.
 const DefaultSize = 1 << 30
@@ -209,7 +206,7 @@ func parse(parameters map[string]string) (string, error) {
 	}
 	class, given := parameters[ParameterClass]
 	if !given {
-		return DefaultClass, nil
+		return config.DefaultClass, nil
 	}
 	if err := config.CheckName(class); err != nil {
 		return "", fmt.Errorf("parameter %s: %w", ParameterClass, err)

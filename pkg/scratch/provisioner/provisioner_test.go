@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/strata-csi/strata/pkg/scratch"
 	"github.com/strata-csi/strata/pkg/scratch/config"
 	"github.com/strata-csi/strata/pkg/scratch/disk"
 	"github.com/strata-csi/strata/pkg/scratch/report"
@@ -432,11 +433,23 @@ func TestTheRegistryFindsEverything(t *testing.T) {
 	}
 }
 
+// TestANodeReadsTheContext: the two sides name the same things alike.
+func TestANodeReadsTheContext(t *testing.T) {
+	v, err := New(nil).Create(t.Context(), spec("v", gib, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"tier": "scratch", scratch.ContextClass: config.DefaultClass, scratch.ContextSize: fmt.Sprint(gib)}
+	if d := cmp.Diff(want, v.Context); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
 func TestTheLimitsAreThoseOfTheFile(t *testing.T) {
 	if n, err := config.ParseSize("1Ei"); err != nil || n != maxSize {
 		t.Errorf("got %d, %v", n, err)
 	}
-	if err := config.CheckName(DefaultClass); err != nil {
+	if err := config.CheckName(config.DefaultClass); err != nil {
 		t.Error(err)
 	}
 }
