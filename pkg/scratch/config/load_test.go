@@ -34,10 +34,10 @@ func TestTheExample(t *testing.T) {
 		Pools: []Pool{{
 			Name: "nvme", Disks: []Place{{Path: "/var/lib/strata/nvme0"}, {Path: "/var/lib/strata/nvme1"}},
 			Kinds: []disk.Kind{disk.Btrfs, disk.LVM, disk.Loop}, ReservePercent: 5,
-		}},
+		}, {Name: "striped", Disks: []Place{{VolumeGroup: "fast"}}, ReservePercent: 5}},
 		Classes: []Class{
 			{Name: "default", Pool: "nvme", DefaultSize: 10 * gib, MaxSize: 500 * gib, Wipe: disk.WipeNone},
-			{Name: "fast", Pool: "nvme", MaxSize: 2048 * gib, FSType: "xfs", MkfsOptions: []string{"-m", "reflink=0"},
+			{Name: "fast", Pool: "striped", MaxSize: 2048 * gib, FSType: "xfs", MkfsOptions: []string{"-m", "reflink=0"},
 				MountOptions: []string{"noatime", "lazytime"}, Wipe: disk.WipeDiscard},
 		},
 		MaxPerPod: 1024 * gib, MaxPerNode: 3072 * gib, Grace: 10 * time.Minute,
