@@ -123,6 +123,12 @@ func wipes(f *fixture) {
 		p := f.volume("wiped", small)
 		f.tenant(p, Fill, small)
 		f.unmount(p)
+		if c, ok := f.d.(interface{ CheckWipe(disk.Wipe) error }); ok && c.CheckWipe(wipe) != nil {
+			f.want("destroy, wipe "+string(wipe), f.d.Destroy(f.Context(), "wiped", wipe), volume.ErrPrecondition)
+			f.listed("after a policy that can't be kept", "wiped")
+			f.destroy("wiped")
+			continue
+		}
 		f.ok("destroy, wipe "+string(wipe), f.d.Destroy(f.Context(), "wiped", wipe))
 		f.noVolumes("wipe " + string(wipe))
 		if f.Block {
