@@ -26,6 +26,10 @@ type Subject struct {
 	Limit []unix.Errno
 	// Grows: volumes grow while they are mounted.
 	Grows bool
+	// GrowFSType is the type of the volumes that are grown, of FSSize bytes; "": the disk's choice, of 64 MiB.
+	GrowFSType string
+	// CantGrow are types that don't grow as the process is, with volume.ErrPrecondition: ext4 without CAP_SYS_RESOURCE.
+	CantGrow []string
 	// FSSize is the size of the volumes with a named file system type; default 64 MiB. mkfs.xfs refuses less than 300 MiB.
 	FSSize int64
 	// Slack is by how many bytes Capacity may move with nothing leaked; default 16 MiB.

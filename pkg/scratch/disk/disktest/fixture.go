@@ -142,7 +142,7 @@ func (f *fixture) dir() string {
 	p := filepath.Join(f.TempDir(), "volume")
 	f.ok("mkdir", os.Mkdir(p, 0o755))
 	f.Cleanup(func() {
-		for unix.Unmount(p, unix.UMOUNT_NOFOLLOW) == nil {
+		for unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) == nil {
 			if !f.Failed() {
 				f.Errorf("%s was still mounted at the end", p)
 			}
@@ -178,6 +178,19 @@ func (f *fixture) volume(name string, size int64) string {
 	p := f.mount(name)
 	f.handOver(p)
 	return p
+}
+
+// growing makes and mounts a volume of a type that grows.
+func (f *fixture) growing(name string) (path string, size int64) {
+	f.T.Helper()
+	size = small
+	if f.GrowFSType != "" {
+		size = f.FSSize
+	}
+	f.ok("create "+name, f.d.Create(f.Context(), disk.Spec{Name: name, Size: size, FSType: f.GrowFSType}))
+	path = f.mount(name)
+	f.handOver(path)
+	return path, size
 }
 
 func (f *fixture) handOver(path string) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -71,7 +72,15 @@ func fileSystems(f *fixture) {
 				f.Errorf("usage of %d bytes says %+v", f.FSSize, u)
 			}
 			f.healthy("typed", p)
-			if f.Grows {
+			switch {
+			case slices.Contains(f.CantGrow, fs):
+				f.want("grow", f.d.Grow(f.Context(), "typed", p, f.FSSize+128<<20), volume.ErrPrecondition)
+				f.ok("grow to what it has", f.d.Grow(f.Context(), "typed", p, f.FSSize))
+				if now := f.usage("typed", p); now.TotalBytes != u.TotalBytes {
+					f.Errorf("growing was refused, and the volume went from %+v to %+v", u, now)
+				}
+				f.ok("mounted", f.d.Mounted(f.Context(), "typed", p))
+			case f.Grows:
 				f.ok("remove", os.Remove(p+"/fill"))
 				f.ok("grow", f.d.Grow(f.Context(), "typed", p, f.FSSize+128<<20))
 				if r := f.tenant(p, Fill, f.FSSize+128<<20); r.Held < f.FSSize {
@@ -109,19 +118,19 @@ func busy(f *fixture) {
 }
 
 func restart(f *fixture) {
-	p := f.volume("stays", small)
+	p, size := f.growing("stays")
 	f.writeFile(p+"/a", "1")
 	f.ok("close", f.d.Close())
 	f.hasFile(p+"/a", "1")
 	f.d = f.Open(f.T)
 	f.listed("after a restart", "stays")
 	f.ok("mounted", f.d.Mounted(f.Context(), "stays", p))
-	if u := f.usage("stays", p); u.TotalBytes == 0 || u.TotalBytes > small {
+	if u := f.usage("stays", p); u.TotalBytes == 0 || u.TotalBytes > size {
 		f.Errorf("usage after a restart: %+v", u)
 	}
 	f.healthy("stays", p)
 	if f.Grows {
-		f.ok("grow after a restart", f.d.Grow(f.Context(), "stays", p, 2*small))
+		f.ok("grow after a restart", f.d.Grow(f.Context(), "stays", p, 2*size))
 		f.hasFile(p+"/a", "1")
 	}
 	f.unmount(p)

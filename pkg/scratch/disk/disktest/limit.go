@@ -83,14 +83,14 @@ func full(f *fixture) {
 	f.want("more than the disk has", f.d.Create(ctx, tooMuch), volume.ErrExhausted)
 	f.listed("after the refusal", n.name)
 	if f.Grows {
-		f.want("growing to more than the disk has", f.d.Grow(ctx, n.name, n.path, tooMuch.Size), volume.ErrExhausted)
-		f.unharmed(n)
-		if u := f.usage(n.name, n.path); u.TotalBytes > small {
+		p, size := f.growing("grows")
+		f.want("growing to more than the disk has", f.d.Grow(ctx, "grows", p, tooMuch.Size), volume.ErrExhausted)
+		if u := f.usage("grows", p); u.TotalBytes > size {
 			f.Errorf("after a refusal to grow the volume has %+v", u)
 		}
-		f.limited(f.tenant(n.path, Fill, small), small)
+		f.limited(f.tenant(p, Fill, size), size)
+		f.end("grows", p)
 	}
-	f.ok("remove", removeIfThere(n.path+"/fill"))
 	if f.Allocated != nil {
 		// What others have is not there to be had, although they wrote nothing.
 		rest := f.capacity - small
@@ -99,13 +99,6 @@ func full(f *fixture) {
 		f.unharmed(n)
 	}
 	f.end(n.name, n.path)
-}
-
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	return nil
 }
 
 // promise fills two volumes that have nearly all the disk, after the first one did what it could to give its part back.
@@ -170,24 +163,25 @@ func usage(f *fixture) {
 
 func grow(f *fixture) {
 	ctx := f.Context()
-	p := f.volume("grows", small)
+	p, size := f.growing("grows")
 	f.writeFile(p+"/kept", text("kept", 8<<20))
 	if !f.Grows {
-		f.want("grow", f.d.Grow(ctx, "grows", p, 2*small), volume.ErrUnsupported)
+		f.want("grow", f.d.Grow(ctx, "grows", p, 2*size), volume.ErrUnsupported)
 		f.end("grows", p)
 		return
 	}
 	open, err := os.OpenFile(p+"/open", os.O_CREATE|os.O_WRONLY, 0o600)
 	f.ok("open", err)
+	defer open.Close()
 	for range 2 {
-		f.ok("grow", f.d.Grow(ctx, "grows", p, 3*small))
+		f.ok("grow", f.d.Grow(ctx, "grows", p, 3*size))
 	}
 	_, err = open.Write(noise)
 	f.ok("write to a file that was open", err)
 	f.ok("close", open.Close())
 	grown := f.usage("grows", p).TotalBytes
-	if grown < 3*small/10*8 || grown > 3*small {
-		f.Errorf("grown to %d bytes, the volume has %d", 3*small, grown)
+	if grown < 3*size/10*8 || grown > 3*size {
+		f.Errorf("grown to %d bytes, the volume has %d", 3*size, grown)
 	}
 	for _, less := range []int64{2 * small, disk.MinSize} {
 		f.ok("a smaller size", f.d.Grow(ctx, "grows", p, less))
@@ -197,17 +191,17 @@ func grow(f *fixture) {
 	}
 	f.ok("mounted", f.d.Mounted(ctx, "grows", p))
 	f.hasFile(p+"/kept", text("kept", 8<<20))
-	r := f.tenant(p, Fill, 3*small)
-	f.limited(r, 3*small)
-	if r.Held < 2*small {
-		f.Errorf("a volume grown to %d bytes took %d", 3*small, r.Held)
+	r := f.tenant(p, Fill, 3*size)
+	f.limited(r, 3*size)
+	if r.Held < 2*size {
+		f.Errorf("a volume grown to %d bytes took %d", 3*size, r.Held)
 	}
 	if f.Allocated != nil {
-		if a := f.Allocated(f.T, "grows"); a < 3*small {
-			f.Errorf("only %d bytes are set aside for %d", a, 3*small)
+		if a := f.Allocated(f.T, "grows"); a < 3*size {
+			f.Errorf("only %d bytes are set aside for %d", a, 3*size)
 		}
 	}
-	for _, bad := range []int64{-1, 4*small + 1} {
+	for _, bad := range []int64{-1, 4*size + 1} {
 		f.want("a bad size", f.d.Grow(ctx, "grows", p, bad), volume.ErrInvalid, volume.ErrOutOfRange)
 	}
 	f.unmount(p)
