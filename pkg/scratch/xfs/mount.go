@@ -19,13 +19,15 @@ import (
 // always is on every mount: a volume is a pod's, and nothing in it is trusted.
 const always = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
 
-// attributes turns options into those of one mount, mount_setattr(2). A bind mount has no others: the rest belong to the file system.
+// attributes turns options into those of one mount, mount_setattr(2); later ones win, but for ro. A bind mount has no others: the rest belong to the file system.
 func attributes(options []string, readOnly bool) (unix.MountAttr, error) {
 	// A change of how the access time is kept needs the whole field cleared.
 	a := unix.MountAttr{Attr_set: always | unix.MOUNT_ATTR_NOATIME, Attr_clr: unix.MOUNT_ATTR__ATIME}
 	for _, o := range options {
 		switch o {
-		case "nosuid", "nodev", "rw", "exec":
+		case "nosuid", "nodev", "nodiscard", "rw":
+		case "exec":
+			a.Attr_set &^= unix.MOUNT_ATTR_NOEXEC
 		case "noatime":
 			a.Attr_set = a.Attr_set&^unix.MOUNT_ATTR__ATIME | unix.MOUNT_ATTR_NOATIME
 		case "relatime":

@@ -54,6 +54,7 @@ func TestMountOptions(t *testing.T) {
 		{"ro", false, floor | unix.MOUNT_ATTR_NOATIME | unix.MOUNT_ATTR_RDONLY},
 		{"rw", true, floor | unix.MOUNT_ATTR_NOATIME | unix.MOUNT_ATTR_RDONLY},
 		{"relatime,noexec", false, floor | unix.MOUNT_ATTR_NOEXEC},
+		{"noexec,exec,relatime", false, floor},
 		{"relatime,noatime,nodiratime", false, floor | unix.MOUNT_ATTR_NOATIME | unix.MOUNT_ATTR_NODIRATIME},
 		{"strictatime,nosymfollow", false, floor | unix.MOUNT_ATTR_STRICTATIME | unix.MOUNT_ATTR_NOSYMFOLLOW},
 	} {
