@@ -216,8 +216,9 @@ func (d Device) FollowFile() error {
 	return os.NewSyscallError("LOOP_SET_CAPACITY "+d.Path(), unix.IoctlSetInt(int(f.Fd()), unix.LOOP_SET_CAPACITY, 0))
 }
 
-// RefuseDiscard makes the device answer that it can't discard. Otherwise fstrim would punch holes into the file
-// (Documentation/ABI/stable/sysfs-block, discard_max_bytes).
+// RefuseDiscard makes the device answer that it can't discard. Otherwise fstrim would punch holes into the file, and so would
+// requests to write zeros, which the driver refuses together with discards (Documentation/ABI/stable/sysfs-block, discard_max_bytes;
+// lo_fallocate in drivers/block/loop.c since Linux 5.19).
 func (d Device) RefuseDiscard() error {
 	if err := os.WriteFile(d.sys("queue/discard_max_bytes"), []byte("0"), 0); err != nil {
 		return fmt.Errorf("%s would give its file's space back (is /sys read-only in the container?): %w", d.Path(), err)

@@ -6,9 +6,10 @@
 // written last: an image without it was not finished. Everything else is the kernel's: a device with autoclear goes
 // away with its last mount, and with the process that dies while it makes a volume.
 //
-// Space is given back in two ways from within a device: by discarding (fstrim), which every device is told to refuse, and by writing zeros
-// with a request that lets the kernel punch a hole, as ext4 and the owner of a raw device may. Such a hole is counted in
-// Capacity, so that no other volume gets it as long as nobody else writes to the disk; Health tells of it.
+// From within a device space could be given back by discarding (fstrim) and by requests to write zeros, which the loop driver turns into
+// holes. Every device is told to refuse the first, and the driver then refuses the second too, so that zeros are
+// written (lo_fallocate in drivers/block/loop.c). Trimming a mounted file system is root's alone (FITRIM asks for CAP_SYS_ADMIN), and gets
+// the same refusal.
 package loop
 
 import (
