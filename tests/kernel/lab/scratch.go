@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/strata-csi/strata/tests/kernel/agent"
 )
@@ -20,8 +22,9 @@ import (
 // the device node of the first of Config.Disks.
 const DeviceEnv = "STRATA_LAB_DISK_"
 
-// TestTag is the build tag of tests that only run in a machine: they destroy what is on its disks.
-const TestTag = "lab"
+// TestTags are the build tags of what RunTests builds: lab is for tests that only run in a machine, as they destroy what is on its
+// disks; failpoint lets them kill a process at a step.
+const TestTags = "lab,failpoint"
 
 // NewDisk makes an empty disk of size bytes that takes only as much of the host as is written to it.
 func NewDisk(t testing.TB, serial string, size int64) Disk {
@@ -87,13 +90,51 @@ func (m *Machine) Device(ctx context.Context, serial string) (string, error) {
 // verdict is the line that ends a test in the output of -test.v.
 var verdict = regexp.MustCompile(`(?m)^\s*--- (PASS|FAIL|SKIP): .*$`)
 
-// RunTests runs the tests of pkg ("./pkg/scratch/xfs") in m, as root, built without cgo and with TestTag, and fails t when one of them fails or is skipped, or
+// RunTests runs the tests of pkg ("./pkg/scratch/xfs") in m, as root, built without cgo and with TestTags, and fails t when one of them fails or is skipped, or
 // when none ran. run selects them as -test.run does, "" all of them; env is more of the environment, "NAME=VALUE". Their output is t's.
 func RunTests(t testing.TB, m *Machine, pkg, run string, env ...string) {
 	t.Helper()
+	name := StartTests(t, m, pkg, run, env...)
+	type end struct {
+		code int
+		err  error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		code, err := m.Wait(t.Context(), name)
+		ended <- end{code, err}
+	}()
+	var out string
+	var code int
+	for over := false; !over; {
+		select {
+		case e := <-ended:
+			if e.err != nil {
+				t.Fatalf("%s in the machine: %v", pkg, e.err)
+			}
+			over, code = true, e.code
+		case <-time.After(2 * time.Second): // the pace of what is shown meanwhile
+		}
+		log, err := m.Log(t.Context(), name)
+		if err != nil {
+			t.Fatalf("%s in the machine: %v", pkg, err)
+		}
+		if log != out {
+			t.Logf("%s in the machine:\n%s", pkg, log[len(out):])
+		}
+		out = log
+	}
+	if err := judge(out, code); err != nil {
+		t.Fatalf("%s in the machine: %v", pkg, err)
+	}
+}
+
+// StartTests is RunTests without the wait, for tests that end with the machine. Their output is what Machine.Log gives for name.
+func StartTests(t testing.TB, m *Machine, pkg, run string, env ...string) (name string) {
+	t.Helper()
 	program := BuildTest(t, pkg)
-	to := "/tmp/" + filepath.Base(program)
-	if err := m.PutFile(t.Context(), to, program); err != nil {
+	name = filepath.Base(program) + "." + rand.Text()
+	if err := m.PutFile(t.Context(), "/tmp/"+name, program); err != nil {
 		t.Fatal(err)
 	}
 	for i, d := range m.disks {
@@ -103,15 +144,11 @@ func RunTests(t testing.TB, m *Machine, pkg, run string, env ...string) {
 		}
 		env = append(env, DeviceEnv+strconv.Itoa(i)+"="+dev)
 	}
-	r, err := m.Exec(t.Context(), agent.Command{Args: []string{to, "-test.v", "-test.timeout=10m", "-test.run=" + run}, Env: env, Dir: "/tmp"})
+	err := m.Start(t.Context(), name, agent.Command{Args: []string{"/tmp/" + name, "-test.v", "-test.timeout=10m", "-test.run=" + run}, Env: env, Dir: "/tmp"})
 	if err != nil {
 		t.Fatalf("%s in the machine: %v", pkg, err)
 	}
-	out := string(r.Stdout) + string(r.Stderr)
-	t.Logf("%s in the machine:\n%s", pkg, out)
-	if err := judge(out, r.Code); err != nil {
-		t.Fatalf("%s in the machine: %v", pkg, err)
-	}
+	return name
 }
 
 // BuildTest compiles the tests of pkg for a machine and returns the program's path.
@@ -122,7 +159,7 @@ func BuildTest(t testing.TB, pkg string) string {
 		t.Fatal(err)
 	}
 	program := filepath.Join(t.TempDir(), filepath.Base(pkg)+".test")
-	if _, err := output(t.Context(), root, "env", "CGO_ENABLED=0", "go", "test", "-c", "-tags", TestTag, "-o", program, pkg); err != nil {
+	if _, err := output(t.Context(), root, "env", "CGO_ENABLED=0", "go", "test", "-c", "-tags", TestTags, "-o", program, pkg); err != nil {
 		t.Fatal(err)
 	}
 	return program
