@@ -73,7 +73,7 @@ func subject(path string) disktest.Subject {
 			}
 			return d
 		},
-		FSTypes: []string{"ext4", "xfs"}, FSSize: 320 << 20, Block: true, Grows: true, GrowFSType: "xfs", CantGrow: cantGrow(),
+		FSTypes: []string{"ext4", "xfs"}, FSSize: 304 << 20, Block: true, Grows: true, GrowFSType: "xfs", CantGrow: cantGrow(),
 		Limit: []unix.Errno{unix.ENOSPC},
 		Allocated: func(t *testing.T, name string) int64 {
 			var s unix.Stat_t
@@ -161,9 +161,9 @@ func closed(t *testing.T, f *os.File) {
 	}
 }
 
-func TestConformOnExt4(t *testing.T) { disktest.Conform(t, subject(newDisk(t, "ext4", 1300<<20))) }
+func TestConformOnExt4(t *testing.T) { disktest.Conform(t, subject(newDisk(t, "ext4", 1<<30))) }
 
-func TestConformOnXFS(t *testing.T) { disktest.Conform(t, subject(newDisk(t, "xfs", 1300<<20))) }
+func TestConformOnXFS(t *testing.T) { disktest.Conform(t, subject(newDisk(t, "xfs", 1<<30))) }
 
 func TestProbe(t *testing.T) {
 	path := newDisk(t, "ext4", 128<<20)

@@ -121,8 +121,10 @@ func (f *fixture) tenant(dir string, attack Attack, size int64) result {
 	return r
 }
 
-// unit is how much the tenant writes between two calls of fsync.
-const unit = 1 << 20
+const (
+	unit  = 1 << 20  // bytes of one write
+	batch = 8 * unit // bytes between two calls of fsync
+)
 
 // noise is what no file system makes smaller.
 var noise = func() []byte {
@@ -205,14 +207,18 @@ func grab(name string, held, end int64) (int64, syscall.Errno) {
 	return held, errno
 }
 
-// pour appends to a file until it fails or held has reached the end.
+// pour appends to a file until it fails or held has reached the end. Only what was synced counts as held.
 func pour(f *os.File, held *int64, end int64) syscall.Errno {
-	for *held < end {
+	for pending := int64(0); *held < end; {
 		n, err := f.Write(noise)
+		pending += int64(n)
+		if err == nil && pending < batch && *held+pending < end {
+			continue
+		}
 		if serr := f.Sync(); serr != nil {
 			return number(serr)
 		}
-		*held += int64(n)
+		*held, pending = *held+pending, 0
 		if err != nil {
 			return number(err)
 		}
@@ -281,15 +287,22 @@ func (q request) sparse() (held int64, errno syscall.Errno) {
 		return 0, number(err)
 	}
 	const bit = 64 << 10
-	step := int64(bit * 32)
+	step, pending := int64(bit*32), int64(0)
 	for at := int64(0); held < q.enough(); at += step {
-		if _, err := f.WriteAt(noise[:bit], at%(64*q.Size)); err != nil {
+		_, err := f.WriteAt(noise[:bit], at%(64*q.Size))
+		if err == nil {
+			pending += bit
+		}
+		if err == nil && pending < batch/8 {
+			continue
+		}
+		if serr := f.Sync(); serr != nil {
+			return held, number(serr)
+		}
+		held, pending = held+pending, 0
+		if err != nil {
 			return held, number(err)
 		}
-		if err := f.Sync(); err != nil {
-			return held, number(err)
-		}
-		held += bit
 	}
 	return held, 0
 }
