@@ -130,7 +130,8 @@ func (fs *FS) openInode(subvolume, inode uint64) (*os.File, error) {
 	return os.NewFile(uintptr(fd), fmt.Sprintf("subvolume %d, inode %d", subvolume, inode)), nil
 }
 
-// Await waits until subvolumes that were destroyed are cleaned and their space is free, up to what others refer to.
+// Await waits until subvolumes that were destroyed are cleaned and their space is free, up to what others refer to. One in which somebody has a file
+// open is not cleaned before it is closed.
 func (fs *FS) Await(ctx context.Context, ids ...uint64) error {
 	if len(ids) == 0 {
 		return nil

@@ -137,6 +137,9 @@ func (fs *FS) Charge(g Group) (Charge, error) {
 	values := map[string]int64{}
 	for _, name := range []string{"referenced", "rsv_data", "rsv_meta_pertrans", "rsv_meta_prealloc", "limit_flags", "max_referenced"} {
 		text, err := os.ReadFile(fs.sysfs("qgroups", g.file(), name))
+		if errors.Is(err, unix.ENODEV) { // removed between opening and reading
+			err = os.ErrNotExist
+		}
 		if err != nil {
 			return c, fmt.Errorf("quota group %s: %w", g, err)
 		}

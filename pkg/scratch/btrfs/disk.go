@@ -159,14 +159,14 @@ func (d *Disk) lookup(name string) (*fs.Subvolume, error) {
 func groupOf(id uint64) fs.Group { return fs.NewGroup(level, id) }
 
 // List returns the volumes, those that a killed process left half made included, and removes groups whose subvolume is gone.
-func (d *Disk) List(context.Context) ([]string, error) {
+func (d *Disk) List(ctx context.Context) ([]string, error) {
 	ours, err := d.ours()
 	if err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.clearGroups(); err != nil {
+	if err := d.clearGroups(ctx); err != nil {
 		return nil, err
 	}
 	var names []string

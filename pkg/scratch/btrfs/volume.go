@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -44,7 +45,7 @@ func noSpace(err error) error {
 }
 
 func (d *Disk) make(ctx context.Context, spec disk.Spec) error {
-	group, err := d.promise(spec)
+	group, err := d.promise(ctx, spec)
 	if err != nil {
 		return err
 	}
@@ -68,13 +69,13 @@ func (d *Disk) make(ctx context.Context, spec disk.Spec) error {
 }
 
 // promise makes the subvolume and its group with the limit, in one step for all: from then on it counts as promised.
-func (d *Disk) promise(spec disk.Spec) (fs.Group, error) {
+func (d *Disk) promise(ctx context.Context, spec disk.Spec) (fs.Group, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.admit(spec.Size); err != nil {
 		return 0, err
 	}
-	if err := d.fs.Create(d.home, spec.Name); err != nil {
+	if err := d.whenFull(ctx, func() error { return d.fs.Create(d.home, spec.Name) }); err != nil {
 		return 0, err
 	}
 	failpoint.Hit("scratch/btrfs/after-subvolume")
@@ -128,7 +129,7 @@ func (d *Disk) Destroy(ctx context.Context, name string, wipe disk.Wipe) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, id := range ids {
-		if err := d.clearGroup(id); err != nil {
+		if err := d.clearGroup(ctx, id); err != nil {
 			return err
 		}
 		failpoint.Hit("scratch/btrfs/after-clear")
@@ -156,7 +157,7 @@ func (d *Disk) dying() ([]uint64, error) {
 }
 
 // clearGroups removes the groups whose subvolumes are gone.
-func (d *Disk) clearGroups() error {
+func (d *Disk) clearGroups(ctx context.Context) error {
 	ids, err := d.dying()
 	if err != nil {
 		return err
@@ -169,7 +170,7 @@ func (d *Disk) clearGroups() error {
 		if state != fs.Gone {
 			continue
 		}
-		if err := d.clearGroup(id); err != nil {
+		if err := d.clearGroup(ctx, id); err != nil {
 			return err
 		}
 	}
@@ -178,7 +179,7 @@ func (d *Disk) clearGroups() error {
 
 // clearGroup removes the groups of a subvolume that is gone. One that is still charged, for blocks that another volume refers to, stays for a
 // later call: the kernel refuses to remove it. So does that of a subvolume within which others live.
-func (d *Disk) clearGroup(id uint64) error {
+func (d *Disk) clearGroup(ctx context.Context, id uint64) error {
 	members, err := d.fs.Members(groupOf(id))
 	if err != nil {
 		return err
@@ -191,9 +192,29 @@ func (d *Disk) clearGroup(id uint64) error {
 				return err
 			}
 		}
-		if err := d.fs.RemoveGroup(g); err != nil && !errors.Is(err, unix.EBUSY) {
+		if err := d.whenFull(ctx, func() error { return d.fs.RemoveGroup(g) }); err != nil && !errors.Is(err, unix.EBUSY) {
 			return err
 		}
 	}
 	return nil
+}
+
+// whenFull tries again what failed for want of room for metadata. On a disk that was full to the last chunk the kernel turns the chunks of a
+// destroyed volume into free space only some time after its blocks are free.
+func (d *Disk) whenFull(ctx context.Context, do func() error) error {
+	const attempts, pause = 100, 100 * time.Millisecond
+	for i := 0; ; i++ {
+		err := do()
+		if !errors.Is(err, unix.ENOSPC) || i == attempts {
+			return err
+		}
+		if cerr := d.fs.Committed(); cerr != nil {
+			return errors.Join(err, cerr)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(pause):
+		}
+	}
 }
