@@ -25,17 +25,31 @@ func (d *Disk) Grow(ctx context.Context, name, path string, size int64) error {
 	if l.is == "" {
 		return fmt.Errorf("%w: volume %s of group %s is only half made", volume.ErrPrecondition, name, d.vg)
 	}
+	mounted := path != "" && l.is != block
+	if mounted {
+		if _, err := d.mounted(name, path); err != nil {
+			return fmt.Errorf("grow volume %s of group %s: %w", name, d.vg, err)
+		}
+		if err := mkfs.CheckGrow(l.is); err != nil {
+			if l.size >= size {
+				return nil // it never grew under this process
+			}
+			return fmt.Errorf("grow volume %s of group %s: %w", name, d.vg, err)
+		}
+	}
 	if l.size < size {
 		if err := d.extend(ctx, name, l, size); err != nil {
 			return fmt.Errorf("grow volume %s of group %s from %d to %d bytes: %w", name, d.vg, l.size, size, err)
 		}
 		failpoint.Hit("scratch/lvm/after-lvextend")
 	}
-	if path == "" || l.is == block {
+	if !mounted {
 		return nil
 	}
 	// Also when the device has the size: the call before may have been killed here.
-	return mkfs.Grow(ctx, l.is, d.node(l.name), path)
+	err = mkfs.Grow(ctx, l.is, d.node(l.name), path)
+	failpoint.Hit("scratch/lvm/after-grow-file-system")
+	return err
 }
 
 func (d *Disk) extend(ctx context.Context, name string, l logical, size int64) (err error) {
