@@ -3,11 +3,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
@@ -18,11 +20,13 @@ import (
 
 const usage = `strata-node serves the CSI Node service of Strata (csi.strata.dev) on one node.
 
-It needs the cluster configuration file, without credentials: those of a volume come with each request. Where the
-kernel has no CephFS client it needs strata-mountd, which holds the ceph-fuse processes. It can be killed and
+Tier warm needs the cluster configuration file, without credentials: those of a volume come with each request. Where the
+kernel has no CephFS client it needs strata-mountd, which holds the ceph-fuse processes. Tier scratch needs the scratch
+configuration file and a state directory. Each tier is served when its file is given. The program can be killed and
 restarted at any time: no mount changes, and the new process finds them all.
 
   strata-node --endpoint unix:///csi/csi.sock --node-id "$(hostname)" --cluster-config /etc/strata/clusters.yaml
+  strata-node --scratch-config /etc/strata/scratch.yaml --probe   # which disks can be used, how, and why the others can't
 
 Flags:
 `
@@ -40,9 +44,16 @@ func run() error {
 	flags := pflag.NewFlagSet("strata-node", pflag.ExitOnError)
 	flags.StringVar(&o.Endpoint, "endpoint", "unix:///csi/csi.sock", "Unix socket of the CSI services")
 	flags.StringVar(&o.NodeID, "node-id", "", "this node's id, unique in the cluster, at most 256 bytes; in Kubernetes the node's name")
-	flags.StringVar(&o.ClusterConfig, "cluster-config", "/etc/strata/clusters.yaml", "cluster configuration file")
+	flags.StringVar(&o.ClusterConfig, "cluster-config", "/etc/strata/clusters.yaml", "cluster configuration file; empty: no tier warm")
 	flags.StringVar(&o.MountdSocket, "mountd-socket", "/run/strata/mountd.sock", "Unix socket of strata-mountd; empty: this node mounts with its kernel only")
 	flags.StringVar(&o.MetricsAddress, "metrics-address", "", "host:port of Prometheus metrics and /healthz; empty: none")
+	flags.StringVar(&o.Scratch.Config, "scratch-config", "", "scratch configuration file; empty: no tier scratch")
+	flags.StringVar(&o.Scratch.StateDir, "state-dir", "/var/lib/strata/node", "directory of this node's journal, which must outlive the machine's restart")
+	flags.StringVar(&o.Scratch.KubeletDir, "kubelet-dir", "/var/lib/kubelet", "kubelet's --root-dir: which pods are on the node")
+	flags.StringVar(&o.Scratch.ReportDir, "scratch-report-dir", "", "directory to report the room for scratch volumes in; empty: none")
+	flags.DurationVar(&o.Scratch.ReapEvery, "scratch-reap-every", time.Minute, "how often to look for scratch volumes that nobody owns")
+	probe := flags.Bool("probe", false, "try the disks of --scratch-config, print what was found, and exit: 0 when every pool has a disk")
+	flags.BoolVar(&o.Topology, "topology", false, "tell nodes apart, as tier scratch needs; the same in the controller and on every node")
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	logging := flag.NewFlagSet("", flag.ContinueOnError)
 	klog.InitFlags(logging)
@@ -57,5 +68,12 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *probe {
+		complete, err := driver.ProbeScratch(ctx, o.Scratch, os.Stdout)
+		if err == nil && !complete {
+			err = errors.New("a pool has no disk that can be used")
+		}
+		return err
+	}
 	return driver.RunNode(ctx, o)
 }

@@ -98,7 +98,7 @@ func (r *Run) suites(ctx context.Context) ([]string, error) {
 }
 
 // order is that of the suites; one that isn't named comes after them. The long ones are first, as several run at a time.
-var order = []string{"crash", "kernel", "scratch", "sanity", "integration", "conformance", "failure"}
+var order = []string{"crash", "kernel", "scratch", "sanity/scratch", "sanity", "integration", "conformance", "failure"}
 
 // exclusive are the suites that stop daemons of the cluster or make another file system: each runs alone, after the others.
 var exclusive = []string{"integration", "conformance", "failure"}
@@ -107,7 +107,7 @@ var exclusive = []string{"integration", "conformance", "failure"}
 var quick = []string{"examples", "static"}
 
 // withoutCeph are long and need no cluster either: they run beside those that do.
-var withoutCeph = []string{"scratch"}
+var withoutCeph = []string{"scratch", "sanity/scratch"}
 
 const suiteTimeout = "15m"
 
@@ -219,7 +219,7 @@ func (r *Run) unit(ctx context.Context) error {
 	}
 	err := r.goTest(ctx, "unit", append([]string{"-race", "-timeout", "5m", "-tags", tags}, dirs...)...)
 	// The tag changes the whole program, so these are tests of another one.
-	err2 := r.goTest(ctx, "failpoint", "-race", "-timeout", "1m", "-tags", tags+",failpoint", "./pkg/failpoint")
+	err2 := r.goTest(ctx, "failpoint", "-race", "-timeout", "1m", "-tags", tags+",failpoint", "./pkg/failpoint", "./pkg/journal")
 	r.checkLeftovers(ctx, "unit")
 	return errors.Join(err, err2)
 }

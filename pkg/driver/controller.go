@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
+	"k8s.io/klog/v2"
 
 	"github.com/strata-csi/strata/pkg/clusters"
 	"github.com/strata-csi/strata/pkg/controller"
 	"github.com/strata-csi/strata/pkg/metrics"
+	"github.com/strata-csi/strata/pkg/scratch/provisioner"
+	"github.com/strata-csi/strata/pkg/scratch/report"
 	"github.com/strata-csi/strata/pkg/tier"
 	"github.com/strata-csi/strata/pkg/volume"
 	"github.com/strata-csi/strata/pkg/warm"
@@ -24,6 +28,10 @@ type ControllerOptions struct {
 	LockLease time.Duration
 	// CopyWait is how long CreateVolume waits for a copy to finish before it reports progress.
 	CopyWait time.Duration
+	// Scratch: tier scratch is served.
+	Scratch bool
+	// ScratchReportDir is where the nodes say what room they have, see ScratchNodeOptions; empty: it isn't known.
+	ScratchReportDir string
 }
 
 // Validate says which option is wrong and what it may be.
@@ -34,6 +42,12 @@ func (o ControllerOptions) Validate() error {
 	if o.CopyWait < 0 || o.CopyWait > 10*time.Minute {
 		return fmt.Errorf("--copy-wait: %s is not between 0 and 10m", o.CopyWait)
 	}
+	if o.ClusterConfig == "" && !o.Scratch {
+		return errors.New("--cluster-config, --scratch: one of them must be given; without either this controller serves no tier")
+	}
+	if o.ScratchReportDir != "" && !filepath.IsAbs(o.ScratchReportDir) {
+		return fmt.Errorf("--scratch-report-dir: %q is not an absolute path", o.ScratchReportDir)
+	}
 	return o.Common.Validate()
 }
 
@@ -43,20 +57,34 @@ func RunController(ctx context.Context, o ControllerOptions, dial warm.Dial) err
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	store, err := clusters.Open(clusters.Options{Path: o.ClusterConfig, Controller: true, Validate: warm.CheckCluster})
-	if err != nil {
-		return err
-	}
-	backend := warm.New(warm.Options{Clusters: store, Dial: dial, Lease: o.LockLease, CopyWait: o.CopyWait})
-	defer backend.Close()
 	tiers := tier.Controllers{}
-	tiers.Register(volume.Warm, backend)
 	s := service{
 		Common:   o.Common,
-		clusters: store,
-		ready:    func(ctx context.Context) error { return errors.Join(store.Err(), backend.Ready(ctx)) },
-		register: func(r grpc.ServiceRegistrar) { csi.RegisterControllerServer(r, controller.New(tiers)) },
+		ready:    func(context.Context) error { return nil },
 		registry: metrics.NewRegistry(),
+		topology: o.Topology || o.Scratch,
 	}
+	if o.ClusterConfig != "" {
+		store, err := clusters.Open(clusters.Options{Path: o.ClusterConfig, Controller: true, Validate: warm.CheckCluster})
+		if err != nil {
+			return err
+		}
+		backend := warm.New(warm.Options{Clusters: store, Dial: dial, Lease: o.LockLease, CopyWait: o.CopyWait})
+		defer backend.Close()
+		tiers.Register(volume.Warm, backend)
+		s.clusters = store
+		s.ready = func(ctx context.Context) error { return errors.Join(store.Err(), backend.Ready(ctx)) }
+	}
+	if o.Scratch {
+		var reports report.Source
+		if o.ScratchReportDir != "" {
+			reports = report.NewReader(klog.FromContext(ctx), o.ScratchReportDir, reportAge)
+		}
+		tiers.Register(volume.Scratch, provisioner.New(reports))
+	}
+	s.register = func(r grpc.ServiceRegistrar) { csi.RegisterControllerServer(r, controller.New(tiers)) }
 	return s.run(ctx)
 }
+
+// reportAge is how old a node's report may be and still count.
+const reportAge = 5 * reportEvery

@@ -24,19 +24,19 @@ import (
 type Common struct {
 	// Endpoint is where the CSI services listen: unix:///path.
 	Endpoint string
-	// ClusterConfig is the path of the cluster configuration file; see docs/parameters.md.
+	// ClusterConfig is the path of the cluster configuration file, see docs/parameters.md; empty: tier warm is not served.
 	ClusterConfig string
 	// MetricsAddress is where Prometheus metrics and /healthz are served, host:port; empty: nowhere.
 	MetricsAddress string
+	// Topology: the driver tells nodes apart (CSI: VOLUME_ACCESSIBILITY_CONSTRAINTS), which tier scratch needs and turns on. It must be the
+	// same in the controller and on every node, those without scratch disks included.
+	Topology bool
 }
 
 // Validate says which option is wrong and what it may be.
 func (o Common) Validate() error {
 	if _, err := rpc.SocketPath(o.Endpoint); err != nil {
 		return fmt.Errorf("--endpoint: %w", err)
-	}
-	if o.ClusterConfig == "" {
-		return fmt.Errorf("--cluster-config: is missing; it names the file that says where the Ceph clusters are")
 	}
 	if o.MetricsAddress != "" {
 		if err := (metrics.Options{Address: o.MetricsAddress}).Validate(); err != nil {
@@ -49,11 +49,12 @@ func (o Common) Validate() error {
 // service is one of the two CSI services, ready to be served.
 type service struct {
 	Common
-	clusters *clusters.Store
+	clusters *clusters.Store // nil without tier warm
 	// ready answers Identity's Probe and /healthz.
 	ready    func(context.Context) error
 	register func(grpc.ServiceRegistrar)
 	registry *prometheus.Registry
+	topology bool
 	// background runs beside the service; each ends when its context does.
 	background []func(context.Context) error
 }
@@ -64,10 +65,13 @@ func (s service) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.registry.Register(s.clusters); err != nil {
-		return fmt.Errorf("metrics of the cluster configuration: %w", err)
+	if s.clusters != nil {
+		if err := s.registry.Register(s.clusters); err != nil {
+			return fmt.Errorf("metrics of the cluster configuration: %w", err)
+		}
+		s.background = append(s.background, s.clusters.Watch)
 	}
-	csi.RegisterIdentityServer(server, &identity.Service{Ready: s.ready})
+	csi.RegisterIdentityServer(server, &identity.Service{Ready: s.ready, Topology: s.topology})
 	s.register(server)
 	listener, err := rpc.Listen(ctx, s.Endpoint)
 	if err != nil {
@@ -76,7 +80,6 @@ func (s service) run(ctx context.Context) error {
 	klog.FromContext(ctx).Info("Serving", "endpoint", s.Endpoint, "version", version.String())
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Run(ctx, listener) })
-	group.Go(func() error { return s.clusters.Watch(ctx) })
 	for _, run := range s.background {
 		group.Go(func() error { return run(ctx) })
 	}

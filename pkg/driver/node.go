@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -25,6 +26,7 @@ type NodeOptions struct {
 	NodeID string
 	// MountdSocket is the path of strata-mountd's socket; empty: this node mounts with its kernel only.
 	MountdSocket string
+	Scratch      ScratchNodeOptions
 }
 
 // Validate says which option is wrong and what it may be.
@@ -35,7 +37,10 @@ func (o NodeOptions) Validate() error {
 	if o.MountdSocket != "" && !filepath.IsAbs(o.MountdSocket) {
 		return fmt.Errorf("--mountd-socket: %q is not an absolute path", o.MountdSocket)
 	}
-	return o.Common.Validate()
+	if o.ClusterConfig == "" && o.Scratch.Config == "" {
+		return errors.New("--cluster-config, --scratch-config: one of them must be given; without either this node serves no tier")
+	}
+	return errors.Join(o.Common.Validate(), o.Scratch.Validate())
 }
 
 // RunNode serves the Node service until ctx ends. It leaves every mount as it is: the next strata-node finds them.
@@ -43,40 +48,57 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	store, err := clusters.Open(clusters.Options{Path: o.ClusterConfig})
-	if err != nil {
-		return err
-	}
-	var fuse client.Mounter = client.NoFuse{}
-	if o.MountdSocket != "" {
-		fuse = client.NewFuseMounter(o.MountdSocket)
+	s := service{
+		Common: o.Common,
+		// A mistake in a new cluster configuration doesn't make a node unready: the old one is in force, and a node that was
+		// restarted for it could not start at all. The metric of the configuration tells.
+		ready:    func(context.Context) error { return nil },
+		registry: metrics.NewRegistry(),
+		topology: o.Topology || o.Scratch.Config != "",
 	}
 	prober := mountpoint.NewProber(0)
 	unmounter := mountpoint.NewUnmounter(prober)
-	warm, err := client.New(client.Config{
+	locks := new(keylock.Locks)
+	tiers := tier.Nodes{}
+	if o.ClusterConfig != "" {
+		store, err := clusters.Open(clusters.Options{Path: o.ClusterConfig})
+		if err != nil {
+			return err
+		}
+		s.clusters = store
+		warm, err := warmNode(store, o.MountdSocket, prober, unmounter)
+		if err != nil {
+			return err
+		}
+		tiers.Register(volume.Warm, warm)
+	}
+	if o.Scratch.Config != "" {
+		scratch, err := openScratch(ctx, o, locks, unmounter)
+		if err != nil {
+			return err
+		}
+		defer scratch.close(ctx)
+		tiers.Register(volume.Scratch, scratch.backend)
+		s.background = append(s.background, scratch.background()...)
+	}
+	server, err := node.New(node.Config{NodeID: o.NodeID, Tiers: tiers, Locks: locks, Unmounter: unmounter, Topology: s.topology})
+	if err != nil {
+		return err
+	}
+	s.register = func(r grpc.ServiceRegistrar) { csi.RegisterNodeServer(r, server) }
+	return s.run(ctx)
+}
+
+func warmNode(store *clusters.Store, mountdSocket string, prober *mountpoint.Prober, unmounter *mountpoint.Unmounter) (tier.Stager, error) {
+	var fuse client.Mounter = client.NoFuse{}
+	if mountdSocket != "" {
+		fuse = client.NewFuseMounter(mountdSocket)
+	}
+	return client.New(client.Config{
 		Clusters:  store,
 		Kernel:    client.NewKernelMounter(),
 		Fuse:      fuse,
 		Prober:    prober,
 		Unmounter: unmounter,
 	})
-	if err != nil {
-		return err
-	}
-	tiers := tier.Nodes{}
-	tiers.Register(volume.Warm, warm)
-	server, err := node.New(node.Config{NodeID: o.NodeID, Tiers: tiers, Locks: new(keylock.Locks), Unmounter: unmounter})
-	if err != nil {
-		return err
-	}
-	s := service{
-		Common:   o.Common,
-		clusters: store,
-		// A mistake in a new cluster configuration doesn't make a node unready: the old one is in force, and a node that was
-		// restarted for it could not start at all. The metric of the configuration tells.
-		ready:    func(context.Context) error { return nil },
-		register: func(r grpc.ServiceRegistrar) { csi.RegisterNodeServer(r, server) },
-		registry: metrics.NewRegistry(),
-	}
-	return s.run(ctx)
 }

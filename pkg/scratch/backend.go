@@ -25,6 +25,8 @@ type Options struct {
 	Config  config.Config
 	Pools   []Pool // of Config, with the disks that were found to work
 	Journal *journal.Journal
+	// MountDir is a directory of this Backend's own, made if needed, in the node's mount namespace: each volume is mounted there for a moment.
+	MountDir string
 	// Locks are those of the Node service: a volume is locked by its id, there for each call and here by the Reaper.
 	Locks     *keylock.Locks
 	Unmounter *mountpoint.Unmounter
@@ -42,6 +44,7 @@ type Backend struct {
 	unmounter *mountpoint.Unmounter
 	changed   func()
 	boot      string
+	mounts    string
 
 	mu     sync.Mutex // of ledger
 	ledger *ledger
@@ -59,7 +62,7 @@ var (
 
 // New reads the journal. It touches no volume: what a killed process left waits for its next request, or for the Reaper.
 func New(o Options) (*Backend, error) {
-	if o.Journal == nil || o.Locks == nil || o.Unmounter == nil {
+	if o.Journal == nil || o.MountDir == "" || o.Locks == nil || o.Unmounter == nil {
 		return nil, errors.New("scratch: a field of Options is missing")
 	}
 	if o.BootID == "" {
@@ -73,7 +76,8 @@ func New(o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{config: o.Config, pools: map[string]Pool{}, locks: o.Locks, unmounter: o.Unmounter, changed: o.Changed, boot: o.BootID, ledger: l}
+	b := &Backend{config: o.Config, pools: map[string]Pool{}, locks: o.Locks, unmounter: o.Unmounter, changed: o.Changed, boot: o.BootID,
+		mounts: o.MountDir, ledger: l}
 	if b.changed == nil {
 		b.changed = func() {}
 	}

@@ -78,7 +78,7 @@ func (n *node) start() {
 	for _, d := range n.disks {
 		p.Usable = append(p.Usable, d)
 	}
-	n.Backend, err = New(Options{Config: n.config, Pools: []Pool{p}, Journal: n.journal, Locks: n.locks,
+	n.Backend, err = New(Options{Config: n.config, Pools: []Pool{p}, Journal: n.journal, Locks: n.locks, MountDir: filepath.Join(n.dir, "mnt"),
 		Unmounter: mountpoint.NewUnmounter(mountpoint.NewProber(0)), BootID: n.boot})
 	n.must(err)
 }
@@ -157,8 +157,9 @@ func (n *node) clean() {
 	n.must(err)
 	table, err := mountpoint.Read()
 	n.must(err)
-	if v, m := n.volumes(), table.Below(n.dir).Paths(); v != 0 || len(keys) != 0 || len(m) != 0 {
-		n.t.Errorf("left over: %d volumes, records %v, mounts %v", v, keys, m)
+	own, _ := os.ReadDir(filepath.Join(n.dir, "mnt"))
+	if v, m := n.volumes(), table.Below(n.dir).Paths(); v != 0 || len(keys) != 0 || len(m) != 0 || len(own) != 0 {
+		n.t.Errorf("left over: %d volumes, records %v, mounts %v, directories %v", v, keys, m, own)
 	}
 }
 
@@ -177,6 +178,9 @@ func TestAVolumeIsEmptyWheneverItIsStaged(t *testing.T) {
 		n.must(n.Stage(t.Context(), s))
 		if entries, err := os.ReadDir(s.Path); err != nil || len(entries) != 0 {
 			t.Fatalf("%v, %v", entries, err)
+		}
+		if fi, err := os.Stat(s.Path); err != nil || fi.Mode().Perm() != rootMode {
+			t.Fatalf("root directory: %v, %v", fi, err)
 		}
 		n.must(os.WriteFile(filepath.Join(s.Path, "x"), nil, 0o600))
 		n.start()

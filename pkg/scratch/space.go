@@ -55,7 +55,7 @@ func (b *Backend) reserve(ctx context.Context, r record, spec disk.Spec) (disk.D
 	var most int64
 	var unfit, failed []error
 	for _, d := range p.Usable {
-		if err := d.CheckSpec(spec); err != nil {
+		if err := suits(d, spec, r.Wipe); err != nil {
 			unfit = append(unfit, fmt.Errorf("%s: %w", d.Name(), err))
 			continue
 		}
@@ -79,6 +79,17 @@ func (b *Backend) reserve(ctx context.Context, r record, spec disk.Spec) (disk.D
 	}
 	r.Disk, r.Kind = best.Name(), best.Kind()
 	return best, b.ledger.put(r)
+}
+
+// suits says whether a volume can be made on a disk, and destroyed as its class wants, whatever room there is.
+func suits(d disk.Disk, spec disk.Spec, wipe disk.Wipe) error {
+	if err := d.CheckSpec(spec); err != nil {
+		return err
+	}
+	if c, ok := d.(disk.WipeChecker); ok {
+		return c.CheckWipe(wipe)
+	}
+	return nil
 }
 
 // checkLimits holds a new record against what one pod, and all of them, may have.

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/strata-csi/strata/pkg/failpoint"
@@ -32,7 +34,10 @@ func (b *Backend) ensure(ctx context.Context, want record, class config.Class) e
 		}
 		return fmt.Errorf("%w: %s (%s) is mounted at %s, and volume %s isn't on this node", volume.ErrExists, m.Source, m.FSType, want.Path, want.ID)
 	}
-	spec := disk.Spec{Name: want.Name, Size: want.Size, FSType: class.FSType, MkfsOptions: class.MkfsOptions, Block: want.Block}
+	spec := disk.Spec{Name: want.Name, Size: want.Size, Block: want.Block}
+	if !want.Block { // a raw device gets no file system, whatever its class has for others
+		spec.FSType, spec.MkfsOptions = class.FSType, class.MkfsOptions
+	}
 	d, err := b.reserve(ctx, want, spec)
 	if err != nil {
 		return err
@@ -98,20 +103,51 @@ func mode(readOnly bool) string {
 	return "read-write"
 }
 
-// mount mounts a volume that is ready at its path, or finds it there.
-func (b *Backend) mount(ctx context.Context, d disk.Disk, r record, class config.Class) error {
+// rootMode is that of the volume's root directory: whatever user the pod runs as may write, as in an emptyDir.
+const rootMode = 0o777
+
+// mount mounts a volume that is ready at its path, or finds it there. It is mounted at a place of our own first, and bound to the path when
+// its root directory is as it should be: what is at the path is always whole.
+func (b *Backend) mount(ctx context.Context, d disk.Disk, r record, class config.Class) (err error) {
 	if r.Block {
 		_, err := d.Attach(ctx, r.Name)
 		failpoint.Hit("scratch/volume/after-attach")
 		return err
 	}
-	err := d.Mounted(ctx, r.Name, r.Path)
-	if !errors.Is(err, volume.ErrNotFound) {
+	if err := d.Mounted(ctx, r.Name, r.Path); !errors.Is(err, volume.ErrNotFound) {
 		return err
 	}
-	err = d.Mount(ctx, r.Name, disk.Mount{Path: r.Path, Options: class.MountOptions, ReadOnly: r.ReadOnly})
+	if err := b.unmountOwn(ctx, r.Name); err != nil { // of an interrupted call
+		return err
+	}
+	own := b.own(r.Name)
+	if err := os.MkdirAll(own, 0o700); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.unmountOwn(context.WithoutCancel(ctx), r.Name)) }()
+	if err := d.Mount(ctx, r.Name, disk.Mount{Path: own, Options: class.MountOptions}); err != nil {
+		return err
+	}
 	failpoint.Hit("scratch/volume/after-mount")
+	if err := os.Chmod(own, rootMode); err != nil {
+		return err
+	}
+	err = mounterror.Wrap(mountpoint.Bind(own, r.Path, r.ReadOnly))
+	failpoint.Hit("scratch/volume/after-bind")
 	return err
+}
+
+// own is where a volume is mounted while it is made ready.
+func (b *Backend) own(name string) string { return filepath.Join(b.mounts, name) }
+
+func (b *Backend) unmountOwn(ctx context.Context, name string) error {
+	if err := b.unmounter.Unmount(ctx, b.own(name)); err != nil {
+		return mounterror.Wrap(err)
+	}
+	if err := os.Remove(b.own(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // undo takes back a volume that could not be made. Its record stays when that fails: the next request, or the Reaper, goes on.
@@ -141,6 +177,9 @@ func (b *Backend) discard(ctx context.Context, r record) error {
 			return mounterror.Wrap(err)
 		}
 		return errors.Join(mounterror.Wrap(err), b.put(was)) // it stays in use
+	}
+	if err := b.unmountOwn(ctx, r.Name); err != nil {
+		return err
 	}
 	failpoint.Hit("scratch/volume/after-unmount")
 	if lost != nil {

@@ -108,6 +108,12 @@ func CheckName(name string) error {
 	return nil
 }
 
+// WipeChecker is a Disk that can't keep every wipe policy.
+type WipeChecker interface {
+	// CheckWipe refuses a policy that the disk can't keep. The error wraps volume.ErrPrecondition.
+	CheckWipe(wipe Wipe) error
+}
+
 // Refused is why a place can't be used in one of the ways.
 type Refused struct {
 	Kind   Kind

@@ -12,6 +12,7 @@ import (
 
 	"github.com/strata-csi/strata/pkg/scratch/config"
 	"github.com/strata-csi/strata/pkg/scratch/report"
+	"github.com/strata-csi/strata/pkg/tier"
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
@@ -50,7 +51,15 @@ func chosen(s volume.Segment, anywhere bool) []volume.Segment {
 	if anywhere {
 		return nil
 	}
-	return []volume.Segment{maps.Clone(s)}
+	return []volume.Segment{narrow(s)}
+}
+
+// narrow keeps of a segment the node alone where it names one: the kinds of disk that a node has may change in the life of a volume.
+func narrow(s volume.Segment) volume.Segment {
+	if node, ok := s[tier.NodeKey]; ok {
+		return volume.Segment{tier.NodeKey: node}
+	}
+	return maps.Clone(s)
 }
 
 // among says whether a volume that was placed before is well placed still. It keeps its place then, even when a node has no room any
@@ -59,7 +68,7 @@ func among(segments, preferred []volume.Segment) bool {
 	if len(segments) == 0 || len(preferred) == 0 {
 		return len(preferred) == 0
 	}
-	return slices.ContainsFunc(preferred, func(s volume.Segment) bool { return maps.Equal(s, segments[0]) })
+	return slices.ContainsFunc(preferred, func(s volume.Segment) bool { return maps.Equal(narrow(s), segments[0]) })
 }
 
 // in keeps the reports of nodes that lie in the segment; an empty one is everywhere.

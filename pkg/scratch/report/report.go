@@ -91,9 +91,3 @@ const (
 	suffix  = ".json"
 	maxName = 63
 )
-
-// None is a Source of nothing: no node is known.
-type None struct{}
-
-// Reports returns none.
-func (None) Reports(context.Context) ([]Report, error) { return nil, nil }
