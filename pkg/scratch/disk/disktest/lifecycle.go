@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -223,8 +224,14 @@ func (f *fixture) live(name, dir string, size int64) error {
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 2 {
 		return fmt.Errorf("the volume has another's files: %v (%w)", entries, err)
 	}
-	if err := unix.Unmount(dir, unix.UMOUNT_NOFOLLOW); err != nil {
-		return err
+	// A tool that is just being started for another volume has our open files until its exec.
+	err := unix.Unmount(dir, unix.UMOUNT_NOFOLLOW)
+	for i := 0; err == unix.EBUSY && i < 500; i++ {
+		time.Sleep(10 * time.Millisecond)
+		err = unix.Unmount(dir, unix.UMOUNT_NOFOLLOW)
+	}
+	if err != nil {
+		return os.NewSyscallError("umount", err)
 	}
 	return f.d.Destroy(ctx, name, disk.WipeNone)
 }
