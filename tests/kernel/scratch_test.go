@@ -13,6 +13,7 @@ import (
 )
 
 func TestScratchLVM(t *testing.T) {
+	t.Parallel() // each machine is about one core's work
 	m := lab.BootScratch(t, lab.NewDisk(t, "one", 1<<30), lab.NewDisk(t, "two", 1<<30))
 	lab.RunTests(t, m, "./pkg/scratch/lvm", "")
 }
@@ -20,6 +21,7 @@ func TestScratchLVM(t *testing.T) {
 // A node loses its power while volumes are made, written and destroyed: the next boot finds all of them, destroys them, has its space
 // back, and shows nobody what was in them.
 func TestScratchPowerCut(t *testing.T) {
+	t.Parallel()
 	disks := []lab.Disk{
 		lab.NewDisk(t, "lvm-1", 256<<20), lab.NewDisk(t, "lvm-2", 256<<20), lab.NewDisk(t, "ext4", 512<<20), lab.NewDisk(t, "xfs", 512<<20),
 	}

@@ -74,7 +74,7 @@ type layout struct {
 // plan spreads size bytes over all disks, or finds out why that can't be.
 func plan(g group, size int64) (layout, error) {
 	if g.readOnly {
-		return layout{}, fmt.Errorf("%w: the volume group is read-only; vgchange --permission rw makes it writable (vgs shows who made it so)", volume.ErrUnavailable)
+		return layout{}, fmt.Errorf("%w: the metadata of the volume group say that it is read-only (vgs -o vg_permissions): restore a writable version with vgcfgrestore", volume.ErrUnavailable)
 	}
 	up := func(n, by int64) int64 { return (n + by - 1) / by * by }
 	extents := up(size, g.extent) / g.extent

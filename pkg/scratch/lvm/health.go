@@ -80,7 +80,7 @@ func healthOfGroup(vg string, g group, say sayer) {
 		}
 	}
 	if g.readOnly {
-		say(volume.Degraded, "VolumeGroupReadOnly", "volume group %s is read-only: no volume can be made, grown or destroyed; run vgchange --permission rw %s", vg, vg)
+		say(volume.Degraded, "VolumeGroupReadOnly", "volume group %s is read-only: no volume can be made, grown or destroyed; restore writable metadata with vgcfgrestore", vg)
 	}
 }
 

@@ -136,8 +136,10 @@ func dmNameOf(major, minor int) string {
 	return strings.TrimSpace(string(b))
 }
 
-// stopped: the file system itself became read-only, not only this mount of it; newer kernels say so.
+// stopped: the file system itself stopped writing, not only this mount of it. Kernels say so in different ways: by ro, by a word of their own
+// (from 6.14 on), or, with "ext4: don't set SB_RDONLY after filesystem errors" of 6.12 and its stable releases, only by a count of errors.
 func stopped(m *mountpoint.Mount) bool {
 	return !slices.Contains(m.Options, "ro") && slices.Contains(m.SuperOptions, "ro") ||
-		slices.ContainsFunc(m.SuperOptions, func(o string) bool { return o == "emergency_ro" || o == "shutdown" })
+		slices.ContainsFunc(m.SuperOptions, func(o string) bool { return o == "emergency_ro" || o == "shutdown" }) ||
+		slices.Contains(m.SuperOptions, "errors=remount-ro") && errorCount(m) > 0
 }

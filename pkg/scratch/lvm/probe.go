@@ -39,6 +39,15 @@ func Probe(ctx context.Context, vg string) (*Disk, error) {
 	return d, nil
 }
 
+// Open takes the volume group as it is: for the volumes that lie there already, whatever Probe says of it.
+func Open(vg string) (*Disk, error) {
+	p, err := findProgram()
+	if err != nil {
+		return nil, err
+	}
+	return newDisk(vg, p), nil
+}
+
 func refused(format string, args ...any) error {
 	return &disk.Refused{Kind: disk.LVM, Reason: fmt.Sprintf(format, args...)}
 }

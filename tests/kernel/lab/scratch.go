@@ -144,7 +144,7 @@ func StartTests(t testing.TB, m *Machine, pkg, run string, env ...string) (name 
 		}
 		env = append(env, DeviceEnv+strconv.Itoa(i)+"="+dev)
 	}
-	err := m.Start(t.Context(), name, agent.Command{Args: []string{"/tmp/" + name, "-test.v", "-test.timeout=10m", "-test.run=" + run}, Env: env, Dir: "/tmp"})
+	err := m.Start(t.Context(), name, agent.Command{Args: []string{"/tmp/" + name, "-test.v", "-test.timeout=14m", "-test.run=" + run}, Env: env, Dir: "/tmp"})
 	if err != nil {
 		t.Fatalf("%s in the machine: %v", pkg, err)
 	}
