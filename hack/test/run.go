@@ -217,7 +217,7 @@ func (r *Run) unit(ctx context.Context) error {
 			dirs = append(dirs, "./"+d+"/...")
 		}
 	}
-	err := r.goTest(ctx, "unit", append([]string{"-race", "-timeout", "5m", "-tags", tags}, dirs...)...)
+	err := r.goTest(ctx, "unit", append([]string{"-race", "-timeout", "10m", "-tags", tags}, dirs...)...)
 	// The tag changes the whole program, so these are tests of another one.
 	err2 := r.goTest(ctx, "failpoint", "-race", "-timeout", "1m", "-tags", tags+",failpoint", "./pkg/failpoint", "./pkg/journal")
 	r.checkLeftovers(ctx, "unit")

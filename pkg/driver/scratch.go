@@ -86,7 +86,11 @@ func openScratch(ctx context.Context, o NodeOptions, locks *keylock.Locks, unmou
 			err = errors.Join(err, s.journal.Close())
 		}
 	}()
-	pools, findings := probe.Pools(ctx, c)
+	occupied, err := scratch.OccupiedDisks(s.journal)
+	if err != nil {
+		return nil, err
+	}
+	pools, findings := probe.Pools(ctx, c, occupied)
 	for _, f := range findings {
 		klog.FromContext(ctx).Info("Scratch disk", "pool", f.Pool, "disk", f.Place, "kind", f.Kind, "result", f.Verdict())
 	}
@@ -171,7 +175,7 @@ func ProbeScratch(ctx context.Context, o ScratchNodeOptions, w io.Writer) (compl
 	if err != nil {
 		return false, err
 	}
-	pools, findings := probe.Pools(ctx, c)
+	pools, findings := probe.Pools(ctx, c, nil)
 	for _, p := range pools {
 		for _, d := range p.Usable {
 			defer d.Close()

@@ -98,6 +98,25 @@ func openLedger(j *journal.Journal) (*ledger, error) {
 	return l, nil
 }
 
+// Occupied is a disk, used in one way, that volumes of the journal lie on.
+type Occupied struct {
+	Disk string // its Name
+	Kind disk.Kind
+}
+
+// OccupiedDisks reads from the journal which disks volumes lie on.
+func OccupiedDisks(j *journal.Journal) (map[Occupied]bool, error) {
+	l, err := openLedger(j)
+	if err != nil {
+		return nil, err
+	}
+	disks := map[Occupied]bool{}
+	for _, r := range l.records {
+		disks[Occupied{r.Disk, r.Kind}] = true
+	}
+	return disks, nil
+}
+
 // put writes a record, to the disk first.
 func (l *ledger) put(r record) error {
 	if err := l.journal.Put(volumeKey+r.Name, r); err != nil {

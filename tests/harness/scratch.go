@@ -131,7 +131,7 @@ func (n *ScratchNode) passed() []string {
 
 func (n *ScratchNode) forget() { n.must(os.WriteFile(n.trace(), nil, 0o600)) }
 
-// KubeletDir, StateDir and ReportDir are the node's.
+// KubeletDir is the kubelet directory of the node, StateDir that of its journal, ReportDir that of its reports.
 func (n *ScratchNode) KubeletDir() string { return filepath.Join(n.Dir, "kubelet") }
 func (n *ScratchNode) StateDir() string   { return filepath.Join(n.Dir, "state") }
 func (n *ScratchNode) ReportDir() string  { return filepath.Join(n.Dir, "reports") }

@@ -38,6 +38,9 @@ type Disk struct {
 	mu sync.Mutex
 }
 
+// Open takes the directory at path as it is: for the volumes that lie there already, whatever Probe says of it.
+func Open(path string) (*Disk, error) { return open(path) }
+
 // open takes the directory at path and makes home. Nothing is tried: see Probe.
 func open(path string) (_ *Disk, err error) {
 	f, err := fs.Open(path)

@@ -21,7 +21,7 @@ const (
 
 // Probe finds out whether the directory can hold volumes: it makes a small one, fills it beyond its size, and destroys it. A directory that
 // can't is a *disk.Refused.
-func Probe(ctx context.Context, path string) (disk.Disk, error) {
+func Probe(ctx context.Context, path string) (*Disk, error) {
 	d, err := Open(path)
 	if err != nil {
 		return nil, refused(err)

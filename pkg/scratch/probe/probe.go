@@ -24,16 +24,31 @@ type way struct {
 	// place returns what the kind works on, or "" when the place isn't of its sort.
 	place func(config.Place) string
 	try   func(ctx context.Context, place string) (disk.Disk, error)
+	open  func(place string) (disk.Disk, error)
 }
 
 func directory(p config.Place) string   { return p.Path }
 func volumeGroup(p config.Place) string { return p.VolumeGroup }
 
+// as turns the constructors of one kind into a way.
+func as[D disk.Disk](place func(config.Place) string, try func(context.Context, string) (D, error), open func(string) (D, error)) way {
+	plain := func(d D, err error) (disk.Disk, error) {
+		if err != nil {
+			return nil, err
+		}
+		return d, nil
+	}
+	return way{place,
+		func(ctx context.Context, p string) (disk.Disk, error) { return plain(try(ctx, p)) },
+		func(p string) (disk.Disk, error) { return plain(open(p)) },
+	}
+}
+
 var ways = map[disk.Kind]way{
-	disk.Btrfs: {directory, func(ctx context.Context, place string) (disk.Disk, error) { return btrfs.Probe(ctx, place) }},
-	disk.LVM:   {volumeGroup, func(ctx context.Context, place string) (disk.Disk, error) { return lvm.Probe(ctx, place) }},
-	disk.Loop:  {directory, func(ctx context.Context, place string) (disk.Disk, error) { return loop.Probe(ctx, place) }},
-	disk.XFS:   {directory, func(ctx context.Context, place string) (disk.Disk, error) { return xfs.Probe(ctx, place) }},
+	disk.Btrfs: as(directory, btrfs.Probe, btrfs.Open),
+	disk.LVM:   as(volumeGroup, lvm.Probe, lvm.Open),
+	disk.Loop:  as(directory, loop.Probe, loop.Open),
+	disk.XFS:   as(directory, xfs.Probe, xfs.Open),
 }
 
 // unasked are the kinds that are tried where the configuration names none, best first. XFS is not among them: see its package.
@@ -48,6 +63,9 @@ type Finding struct {
 
 // Verdict is the finding in words.
 func (f Finding) Verdict() string {
+	if f.Err == nil && f.Kind == disk.XFS {
+		return "used; " + xfs.Warning
+	}
 	if f.Err == nil {
 		return "used"
 	}
@@ -58,8 +76,9 @@ func (f Finding) Verdict() string {
 }
 
 // Pools tries every place of the configuration and returns the pools with the disks that work, and what was found. A place that
-// works in no way is no error: its pool does without. The caller closes the disks.
-func Pools(ctx context.Context, c config.Config) ([]scratch.Pool, []Finding) {
+// works in no way is no error: its pool does without. A disk that volumes lie on and that was refused, because it is full, say, is
+// opened all the same, to take them away from. The caller closes the disks.
+func Pools(ctx context.Context, c config.Config, occupied map[scratch.Occupied]bool) ([]scratch.Pool, []Finding) {
 	var pools []scratch.Pool
 	var findings []Finding
 	for _, p := range c.Pools {
@@ -67,6 +86,7 @@ func Pools(ctx context.Context, c config.Config) ([]scratch.Pool, []Finding) {
 		for _, place := range p.Disks {
 			d, found := tryPlace(ctx, p, place)
 			findings = append(findings, found...)
+			pool.Held = append(pool.Held, hold(d, place, occupied)...)
 			if d != nil {
 				pool.Usable = append(pool.Usable, d)
 				continue
@@ -86,10 +106,7 @@ func tryPlace(ctx context.Context, p config.Pool, place config.Place) (disk.Disk
 	if len(kinds) == 0 {
 		kinds = unasked
 	}
-	name := place.Path
-	if place.VolumeGroup != "" {
-		name = "vg/" + place.VolumeGroup
-	}
+	name := nameOf(place)
 	var findings []Finding
 	for i, kind := range kinds {
 		w := ways[kind]
@@ -110,6 +127,31 @@ func tryPlace(ctx context.Context, p config.Pool, place config.Place) (disk.Disk
 		return d, findings
 	}
 	return nil, findings
+}
+
+// hold opens the disks at a place that volumes lie on, of other kinds than the one that is used.
+func hold(used disk.Disk, place config.Place, occupied map[scratch.Occupied]bool) []disk.Disk {
+	var held []disk.Disk
+	for kind, w := range ways {
+		if w.place(place) == "" || used != nil && used.Kind() == kind {
+			continue
+		}
+		if !occupied[scratch.Occupied{Disk: nameOf(place), Kind: kind}] {
+			continue
+		}
+		if d, err := w.open(w.place(place)); err == nil {
+			held = append(held, d)
+		}
+	}
+	return held
+}
+
+// nameOf is what the disks of a place call themselves.
+func nameOf(place config.Place) string {
+	if place.VolumeGroup != "" {
+		return "vg/" + place.VolumeGroup
+	}
+	return place.Path
 }
 
 func needs(kind disk.Kind) string {

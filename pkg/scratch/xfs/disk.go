@@ -45,6 +45,9 @@ type Disk struct {
 	mu sync.Mutex
 }
 
+// Open takes the directory at path as it is: for the volumes that lie there already, whatever Probe says of it.
+func Open(path string) (*Disk, error) { return open(path) }
+
 // open takes the directory at path, which must be on XFS, and makes home.
 func open(path string) (_ *Disk, err error) {
 	m, err := find(path)
