@@ -1,10 +1,11 @@
-// Package examples holds what stands in examples/ and deploy/ to what the driver accepts.
+// Package examples holds what stands in examples/, deploy/ and README.md to what the driver accepts.
 package examples
 
 import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,9 +22,43 @@ type object struct {
 	Metadata struct {
 		Name string `json:"name"`
 	} `json:"metadata"`
-	Provisioner string            `json:"provisioner"`
-	Driver      string            `json:"driver"`
-	Parameters  map[string]string `json:"parameters"`
+	Provisioner       string            `json:"provisioner"`
+	Driver            string            `json:"driver"`
+	VolumeBindingMode string            `json:"volumeBindingMode"`
+	Parameters        map[string]string `json:"parameters"`
+	// Spec is that of a claim or of a pod: no field of one means something else in the other.
+	Spec struct {
+		claim
+		Volumes []podVolume `json:"volumes"`
+	} `json:"spec"`
+}
+
+// claim is the specification of a PersistentVolumeClaim.
+type claim struct {
+	AccessModes      []string `json:"accessModes"`
+	VolumeMode       string   `json:"volumeMode"`
+	StorageClassName string   `json:"storageClassName"`
+	Resources        struct {
+		Requests struct {
+			Storage string `json:"storage"`
+		} `json:"requests"`
+	} `json:"resources"`
+}
+
+// podVolume is an entry of a pod's volumes.
+type podVolume struct {
+	Name string `json:"name"`
+	CSI  *struct {
+		Driver           string            `json:"driver"`
+		FSType           string            `json:"fsType"`
+		ReadOnly         bool              `json:"readOnly"`
+		VolumeAttributes map[string]string `json:"volumeAttributes"`
+	} `json:"csi"`
+	Ephemeral *struct {
+		VolumeClaimTemplate struct {
+			Spec claim `json:"spec"`
+		} `json:"volumeClaimTemplate"`
+	} `json:"ephemeral"`
 }
 
 func objects(t *testing.T, path string) []object {
@@ -43,25 +78,49 @@ func objects(t *testing.T, path string) []object {
 	return out
 }
 
-func TestStorageClassesAreAccepted(t *testing.T) {
-	backend := warm.New(warm.Options{Clusters: clusters.Static(clusters.Cluster{ID: "main", Monitors: []string{"10.0.0.1:3300"}, NamePrefix: "k8s-a"})})
+// all returns the objects of each example.
+func all(t *testing.T) map[string][]object {
+	t.Helper()
 	files, err := filepath.Glob("../../examples/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no examples: %v", err)
 	}
-	classes := 0
+	out := map[string][]object{}
 	for _, file := range files {
-		for _, o := range objects(t, file) {
+		out[file] = objects(t, file)
+	}
+	return out
+}
+
+// own is what the driver gets of a StorageClass' parameters: external-provisioner keeps Kubernetes' own.
+func own(parameters map[string]string) map[string]string {
+	out := map[string]string{}
+	for k, v := range parameters {
+		if !strings.HasPrefix(k, "csi.storage.k8s.io/") {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+func TestStorageClassesAreAccepted(t *testing.T) {
+	backends := map[string]interface{ CheckParameters(map[string]string) error }{
+		"warm":    warm.New(warm.Options{Clusters: clusters.Static(clusters.Cluster{ID: "main", Monitors: []string{"10.0.0.1:3300"}, NamePrefix: "k8s-a"})}),
+		"scratch": scratchController(),
+	}
+	seen := map[string]bool{}
+	for file, all := range all(t) {
+		for _, o := range all {
 			switch o.Kind {
 			case "StorageClass":
-				classes++
-				own := map[string]string{}
-				for k, v := range o.Parameters {
-					if !strings.HasPrefix(k, "csi.storage.k8s.io/") {
-						own[k] = v
-					}
+				tier := o.Parameters["tier"]
+				backend, ok := backends[tier]
+				if !ok {
+					t.Errorf("%s: StorageClass %s is of tier %q", file, o.Metadata.Name, tier)
+					continue
 				}
-				if err := backend.CheckParameters(own); err != nil {
+				seen[tier] = true
+				if err := backend.CheckParameters(own(o.Parameters)); err != nil {
 					t.Errorf("%s: StorageClass %s: %v", file, o.Metadata.Name, err)
 				}
 				if o.Provisioner != identity.DriverName {
@@ -76,9 +135,42 @@ func TestStorageClassesAreAccepted(t *testing.T) {
 			}
 		}
 	}
-	if classes == 0 {
-		t.Error("no StorageClass was checked")
+	if len(seen) != len(backends) {
+		t.Errorf("only StorageClasses of the tiers %v were checked", seen)
 	}
+}
+
+// An example applies as it stands: what it refers to is in it.
+func TestClaimsNameAClassOfTheirFile(t *testing.T) {
+	for file, all := range all(t) {
+		var classes []string
+		for _, o := range all {
+			if o.Kind == "StorageClass" {
+				classes = append(classes, o.Metadata.Name)
+			}
+		}
+		for what, c := range claims(all) {
+			if !slices.Contains(classes, c.StorageClassName) {
+				t.Errorf("%s: %s is of StorageClass %q, and the file has %v", file, what, c.StorageClassName, classes)
+			}
+		}
+	}
+}
+
+// claims returns those of PersistentVolumeClaims and of generic ephemeral volumes.
+func claims(all []object) map[string]claim {
+	out := map[string]claim{}
+	for _, o := range all {
+		if o.Kind == "PersistentVolumeClaim" {
+			out["claim "+o.Metadata.Name] = o.Spec.claim
+		}
+		for _, v := range o.Spec.Volumes {
+			if v.Ephemeral != nil {
+				out["volume "+v.Name+" of pod "+o.Metadata.Name] = v.Ephemeral.VolumeClaimTemplate.Spec
+			}
+		}
+	}
+	return out
 }
 
 func TestClusterConfigurationsAreAccepted(t *testing.T) {
