@@ -226,8 +226,9 @@ func (d Device) RefuseDiscard() error {
 	return nil
 }
 
-// patience is how many looks Detach gives a device to go: programs that look at every new device hold one for moments.
-const patience = 100
+// patience is how long Detach gives a device to go: programs that look at every new device, and children of this process that have yet to
+// begin their own, hold one for moments, and on a busy machine moments are long.
+const patience = 5 * time.Second
 
 // Detach takes the device away; one that isn't attached is no error. ErrBusy: somebody has it open or mounted; the kernel
 // takes it away when they are done, unless Open is called before.
@@ -250,7 +251,9 @@ func (d Device) Detach(ctx context.Context) error {
 	default:
 		return errors.Join(os.NewSyscallError("LOOP_CLR_FD "+d.Path(), err), cerr)
 	}
-	for range patience {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
 		_, now, err := d.status()
 		if err != nil || now.Device != before.Device || now.Inode != before.Inode {
 			return err

@@ -31,7 +31,10 @@ var kinds = []string{"loop", "btrfs"}
 
 func forEachKind(t *testing.T, test func(t *testing.T, kind string)) {
 	for _, kind := range kinds {
-		t.Run(kind, func(t *testing.T) { test(t, kind) })
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel() // each has its own node and disks, and waits for them most of the time
+			test(t, kind)
+		})
 	}
 }
 
