@@ -34,11 +34,11 @@ test: ## pass every test, with a Ceph of its own; ONLY=unit,sanity for a part
 	@CGO_ENABLED=0 go build -o bin/hack-test ./hack/test
 	@exec bin/hack-test -only '$(ONLY)'
 
-bench: packages ## measure against the bare commands; results in docs/benchmarks.md
+bench: packages ## measure against the bare commands and disks; results in docs/benchmarks.md
 	@CGO_ENABLED=1 go build -tags pacific -o bin/hack-bench ./hack/bench
 	@exec bin/hack-bench -write
 
-demo: ## show a shared volume on two nodes, and clear away; KEEP=1 waits for ctrl-C first
+demo: ## show a shared volume on two nodes and scratch volumes, and clear away; KEEP=1 waits for ctrl-C first
 	@CGO_ENABLED=0 go build -o bin/hack-demo ./hack/demo
 	@exec bin/hack-demo $(if $(KEEP),-keep) up
 

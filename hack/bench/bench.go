@@ -34,31 +34,37 @@ type plan struct {
 	time     map[string]time.Duration
 	fileSize int64         // of fio
 	fioTime  time.Duration // of each random workload
+	// localTime is fioTime of tier scratch, of all workloads.
+	localTime time.Duration
 }
 
 func full() plan {
 	return plan{
-		loads:    []load{{1, 16, 8}, {8, 24, 16}, {32, 48, 32}},
-		rounds:   5,
-		time:     map[string]time.Duration{partCalls: 145 * time.Second, partMounts: 55 * time.Second, partData: 100 * time.Second},
-		fileSize: 256 * mib,
-		fioTime:  4 * time.Second,
+		loads:  []load{{1, 16, 8}, {8, 24, 16}, {32, 48, 32}},
+		rounds: 5,
+		time: map[string]time.Duration{partCalls: 145 * time.Second, partMounts: 55 * time.Second, partData: 100 * time.Second,
+			partScratch: 45 * time.Second},
+		fileSize:  256 * mib,
+		fioTime:   4 * time.Second,
+		localTime: 2 * time.Second,
 	}
 }
 
 func quick() plan {
-	return plan{loads: []load{{1, 4, 2}, {8, 8, 8}, {32, 32, 32}}, rounds: 1, fileSize: 64 * mib, fioTime: 2 * time.Second}
+	return plan{loads: []load{{1, 4, 2}, {8, 8, 8}, {32, 32, 32}}, rounds: 1, fileSize: 64 * mib, fioTime: 2 * time.Second,
+		localTime: time.Second}
 }
 
 const (
-	partCalls  = "calls"
-	partMounts = "mounts"
-	partData   = "data"
+	partCalls   = "calls"
+	partMounts  = "mounts"
+	partData    = "data"
+	partScratch = "scratch" // its plan.time is that of each kind's calls, and of each kind's data
 )
 
 // partsOf reads the flag -only.
 func partsOf(only string) ([]string, error) {
-	all := []string{partCalls, partMounts, partData}
+	all := []string{partCalls, partMounts, partData, partScratch}
 	if only == "" {
 		return all, nil
 	}
@@ -90,15 +96,43 @@ type credential struct{ user, key string }
 // floorGroup is the subvolume group of the bare commands, beside those of the driver.
 const floorGroup = "bare"
 
-// measure starts everything and takes the figures.
+// measure starts what the parts need and takes the figures. Tier scratch comes first, while no Ceph runs.
 func (b *bench) measure(ctx context.Context, parts []string) (*report, error) {
-	if err := b.Up(ctx, "node-a"); err != nil {
+	r := &report{Tick: b.tick, Quick: b.plan.rounds == 1}
+	if slices.Contains(parts, partScratch) {
+		var err error
+		if r.Scratch, err = b.measureScratch(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", partScratch, err)
+		}
+		if len(parts) == 1 {
+			return r, nil
+		}
+	}
+	return r, b.measureWarm(ctx, parts, r)
+}
+
+func (b *bench) measureScratch(ctx context.Context) (*scratchReport, error) {
+	if err := b.UpWithoutCeph(ctx); err != nil {
 		return nil, err
+	}
+	r, began := &scratchReport{Machine: b.describeScratch(), LoadBefore: loadAverage()}, time.Now()
+	var err error
+	if r.Kinds, err = b.scratch(ctx); err != nil {
+		return nil, err
+	}
+	r.LoadAfter, r.Took = loadAverage(), time.Since(began)
+	return r, nil
+}
+
+func (b *bench) measureWarm(ctx context.Context, parts []string, r *report) error {
+	began := time.Now()
+	if err := b.Up(ctx, "node-a"); err != nil {
+		return err
 	}
 	if err := b.connect(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	r := &report{Machine: b.describe(), Tick: b.tick, Quick: b.plan.rounds == 1, LoadBefore: loadAverage()}
+	r.Machine, r.LoadBefore = b.describeCeph(), loadAverage()
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context) ([]*figure, error)
@@ -109,12 +143,12 @@ func (b *bench) measure(ctx context.Context, parts []string) (*report, error) {
 		}
 		figures, err := part.measure(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", part.name, err)
+			return fmt.Errorf("%s: %w", part.name, err)
 		}
 		*part.into = figures
 	}
-	r.LoadAfter = loadAverage()
-	return r, nil
+	r.LoadAfter, r.Took = loadAverage(), time.Since(began)
+	return nil
 }
 
 // connect makes the connection of the bare commands, with the controller's credential.

@@ -20,6 +20,7 @@ type workload struct {
 	name, mode string
 	random     bool
 	fresh      bool // in a client that has nothing of the file in its memory yet
+	depth      int  // more than 0: a local disk, around all caches also when sequential, so many requests at once by each job
 }
 
 var workloads = []workload{
@@ -99,7 +100,7 @@ func (b *bench) data(ctx context.Context) ([]*figure, error) {
 }
 
 func (w workload) callers() int {
-	if w.random {
+	if w.random && w.depth == 0 {
 		return jobs
 	}
 	return 1
@@ -109,11 +110,25 @@ func (w workload) callers() int {
 func (b *bench) fio(ctx context.Context, w workload, dir string) (block, error) {
 	file := filepath.Join(dir, "data")
 	args := []string{"--name=bench", "--filename=" + file, "--rw=" + w.mode, "--size=" + strconv.FormatInt(b.plan.fileSize, 10),
-		"--ioengine=psync", "--output-format=json", "--randrepeat=0"}
-	if w.random {
-		args = append(args, "--bs=4k", "--direct=1", "--numjobs="+strconv.Itoa(jobs), "--group_reporting", "--time_based",
-			fmt.Sprintf("--runtime=%dms", b.plan.fioTime.Milliseconds()))
+		"--output-format=json", "--randrepeat=0"}
+	runtime := b.plan.fioTime
+	if w.depth > 0 {
+		runtime = b.plan.localTime
+	}
+	if w.random || w.depth > 0 {
+		args = append(args, "--direct=1", "--time_based", fmt.Sprintf("--runtime=%dms", runtime.Milliseconds()))
+	}
+	if w.depth > 0 {
+		args = append(args, "--ioengine=libaio", "--iodepth="+strconv.Itoa(w.depth))
 	} else {
+		args = append(args, "--ioengine=psync")
+	}
+	switch {
+	case w.random:
+		args = append(args, "--bs=4k", "--numjobs="+strconv.Itoa(w.callers()), "--group_reporting")
+	case w.depth > 0:
+		args = append(args, "--bs=1m")
+	default:
 		args = append(args, "--bs=1m", "--end_fsync=1", "--invalidate=0")
 	}
 	cmd := exec.CommandContext(ctx, "fio", args...)

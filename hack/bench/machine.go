@@ -16,28 +16,40 @@ import (
 // machine is what the figures depend on, name and value.
 type machine [][2]string
 
-func (b *bench) describe() machine {
-	tool := func(name string, args ...string) string {
-		out, err := exec.Command(name, args...).Output()
-		if err != nil {
-			return err.Error()
-		}
-		return strings.TrimSpace(string(out))
-	}
+// describe says what all parts depend on, and in which versions of the tools.
+func (b *bench) describe(more ...[2]string) machine {
 	var system unix.Utsname
 	_ = unix.Uname(&system)
 	var memory unix.Sysinfo_t
 	_ = unix.Sysinfo(&memory)
-	release, _, _ := strings.Cut(tool("ceph-fuse", "--version"), " (")
-	return machine{
+	all := machine{
 		{"processors", fmt.Sprintf("%d × %s", runtime.NumCPU(), field("/proc/cpuinfo", "model name"))},
 		{"memory", fmt.Sprintf("%d GiB", (memory.Totalram*uint64(memory.Unit)+1<<29)>>30)},
 		{"kernel", string(bytes.TrimRight(system.Release[:], "\x00"))},
 		{"system", strings.Trim(fieldBy("/etc/os-release", "PRETTY_NAME", "="), `"`)},
-		{"Ceph", release + "; 8 OSDs, 2 MDS, one manager and one monitor, all on this machine"},
-		{"fio", tool("fio", "--version")},
-		{"Strata", tool("git", "-C", b.Path("."), "describe", "--tags", "--always", "--dirty")},
 	}
+	all = append(all, more...)
+	return append(all, [2]string{"fio", tool("fio", "--version")},
+		[2]string{"Strata", tool("git", "-C", b.Path("."), "describe", "--tags", "--always", "--dirty")})
+}
+
+func (b *bench) describeCeph() machine {
+	release, _, _ := strings.Cut(tool("ceph-fuse", "--version"), " (")
+	return b.describe([2]string{"Ceph", release + "; 8 OSDs, 2 MDS, one manager and one monitor, all on this machine"})
+}
+
+func (b *bench) describeScratch() machine {
+	return b.describe([2]string{"disks", fmt.Sprintf("ext4 for kind loop and btrfs (-m single -d single) for kind btrfs, each in a sparse file of %d GiB on %s",
+		scratchDisk/gib, tool("stat", "--file-system", "--format=%T", b.Dir))})
+}
+
+// tool is what a command says of itself.
+func tool(name string, args ...string) string {
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // field is the first value of a name in a file of lines "name: value".

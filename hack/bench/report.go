@@ -12,6 +12,7 @@ import (
 type report struct {
 	Machine               machine
 	Calls, Mounts, Data   []*figure
+	Scratch               *scratchReport // nil: not measured
 	LoadBefore, LoadAfter string
 	Tick                  string // mds_tick_interval, in seconds
 	Took                  time.Duration
@@ -50,9 +51,9 @@ func callTable(figures []*figure) table {
 	return t
 }
 
-// dataTable is the table of reading and writing.
-func dataTable(figures []*figure) table {
-	t := table{head: []string{"workload", "jobs", "in", "rate", "p50", "p95", "rate ÷ floor"}}
+// dataTable is the table of reading and writing; callers is what the figures count as such.
+func dataTable(figures []*figure, callers string) table {
+	t := table{head: []string{"workload", callers, "in", "rate", "p50", "p95", "rate ÷ floor"}}
 	for _, f := range figures {
 		name, jobs := f.Name, fmt.Sprint(f.Callers)
 		for i, s := range f.Sides {
@@ -122,7 +123,21 @@ func rounds(figures []*figure) int {
 // Text is the report for a terminal.
 func (r *report) Text() string {
 	var b strings.Builder
-	for _, part := range []table{callTable(r.Calls), callTable(r.Mounts), dataTable(r.Data)} {
+	if r.Scratch != nil {
+		b.WriteString(r.Scratch.Text() + "\n")
+	}
+	if r.Machine != nil {
+		b.WriteString(r.warmText())
+	}
+	if r.Quick {
+		b.WriteString("This was a smoke run of one short round: no figure of it means anything.\n")
+	}
+	return b.String()
+}
+
+func (r *report) warmText() string {
+	var b strings.Builder
+	for _, part := range []table{callTable(r.Calls), callTable(r.Mounts), dataTable(r.Data, "jobs")} {
 		if len(part.rows) > 0 {
 			b.WriteString(part.text() + "\n")
 		}
@@ -132,17 +147,34 @@ func (r *report) Text() string {
 	}
 	fmt.Fprintf(&b, "\nRounds: %d of calls, %d of mounts, %d of data. Processes that wanted to run (load): %s before, %s after, on %s.\nTook %s.\n",
 		rounds(r.Calls), rounds(r.Mounts), rounds(r.Data), r.LoadBefore, r.LoadAfter, r.Machine[0][1], r.Took.Round(time.Second))
-	if r.Quick {
-		b.WriteString("This was a smoke run of one short round: no figure of it means anything.\n")
-	}
 	return b.String()
 }
 
-// Markdown is docs/benchmarks.md.
-func (r *report) Markdown() string {
+// Markdown is docs/benchmarks.md: what was measured anew, and the rest as it is on the page.
+func (r *report) Markdown(page string) string {
+	_, page, _ = strings.Cut(page, warmHeading)
+	warm, scratch, ok := strings.Cut(page, scratchHeading)
+	if page != "" {
+		warm = warmHeading + warm
+	}
+	if ok {
+		scratch = scratchHeading + scratch
+	}
+	if r.Machine != nil {
+		warm = r.warmMarkdown()
+	}
+	if r.Scratch != nil {
+		scratch = r.Scratch.Markdown()
+	}
+	return "# Benchmarks\n\n<!-- Written by `make bench`; change hack/bench instead. -->\n\n" + introduction + warm + scratch
+}
+
+// warmHeading begins the part of the page that is on tier warm.
+const warmHeading = "\n## Machine\n"
+
+func (r *report) warmMarkdown() string {
 	var b strings.Builder
-	b.WriteString("# Benchmarks\n\n<!-- Written by `make bench`; change hack/bench instead. -->\n\n" + introduction)
-	b.WriteString("\n## Machine\n\n| | |\n|---|---|\n")
+	b.WriteString(warmHeading + "\n| | |\n|---|---|\n")
 	for _, m := range r.Machine {
 		fmt.Fprintf(&b, "| %s | %s |\n", m[0], m[1])
 	}
@@ -156,19 +188,19 @@ func (r *report) Markdown() string {
 	fmt.Fprintf(&b, "\n## Calls to the controller\n\n%s\n%s", callTable(r.Calls).markdown(), aboutCalls)
 	fmt.Fprintf(&b, aboutTick, r.Tick)
 	b.WriteString("\n## Mounts\n\n" + callTable(r.Mounts).markdown() + "\n" + aboutMounts)
-	b.WriteString("\n## Data\n\n" + dataTable(r.Data).markdown() + "\n" + aboutData)
+	b.WriteString("\n## Data\n\n" + dataTable(r.Data, "jobs").markdown() + "\n" + aboutData)
 	return b.String()
 }
 
-const introduction = "`make bench`, as root, measures what Strata costs on top of Ceph and rewrites this page, in under eight minutes. " +
-	"`bin/hack-bench -help` says more.\n\n" +
+const introduction = "`make bench`, as root, measures what Strata costs on top of Ceph, and on top of a local disk, and rewrites this page, in " +
+	"about twelve minutes. `bin/hack-bench -help` says more.\n\n" +
 	`Every figure of the driver stands beside its **floor**: the bare commands or mounts it can't do without, by the same number of callers, in
 the same run. The two take turns in several rounds, each of which another one begins.
 
 - **p50, p95**: of all single operations of all rounds. **rate**: the median of the rounds' rates.
 - **÷ floor**: the median of the rounds' ratios, and in brackets the least and the greatest of them. 1.00 is the floor itself; 1.10 is 10% more time. The
   brackets say how much of a ratio is noise.
-- **The absolute figures say little.** The whole of Ceph, with eight OSDs, and the programs that measure share this one machine, and every commit of
+- **The absolute figures say little.** All is measured on one machine: the whole of Ceph, with eight OSDs, and the programs that measure share it, and every commit of
   Ceph's metadata is written three times to the same disk. The ratios are what carries over to another cluster, more or less: where Ceph's own part is
   slower, over a network, what the driver adds to it is a smaller part.
 `

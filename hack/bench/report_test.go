@@ -41,7 +41,7 @@ func TestVerdictsSayWhatMissedTheAim(t *testing.T) {
 }
 
 func TestMarkdownTablesAreWhole(t *testing.T) {
-	page := result(110*time.Millisecond, time.Second).Markdown()
+	page := result(110*time.Millisecond, time.Second).Markdown("")
 	for _, want := range []string{
 		"| CreateVolume | 1 | Strata | 110 ms | 110 ms | 9.1/s | 1.10 | 1.10 |\n|  |  | bare | 100 ms | 100 ms | 10.0/s |  |  |\n",
 		"| read | 1 | Strata | 100 MB/s |", "| processors | 2 × Z80 |", "mds_tick_interval is 0.5 s",

@@ -109,7 +109,8 @@ func connect(ctx context.Context, p *program, socket string) (*grpc.ClientConn, 
 	}
 }
 
-// Down ends everything that is below the directory, also what an earlier process left: programs, mounts, Ceph, files.
+// Down ends everything that is below the directory, also what an earlier process left: programs, mounts, loop
+// devices, Ceph, files.
 func (s *Stack) Down() error {
 	if _, err := os.Stat(s.Dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -118,11 +119,17 @@ func (s *Stack) Down() error {
 	for _, p := range s.programs {
 		p.end(unix.SIGTERM)
 	}
+	s.programs = nil
 	if err := s.unmount(); err != nil {
 		return err
 	}
-	if err := s.command(context.Background(), nil, "go", "run", "./hack/ceph", "stop", "--dir", s.CephFile("")); err != nil {
+	if err := s.endDevices(); err != nil {
 		return err
+	}
+	if _, err := os.Stat(s.CephFile("")); !errors.Is(err, fs.ErrNotExist) {
+		if err := s.command(context.Background(), nil, "go", "run", "./hack/ceph", "stop", "--dir", s.CephFile("")); err != nil {
+			return err
+		}
 	}
 	return os.RemoveAll(s.Dir)
 }

@@ -1,5 +1,5 @@
 // Package stack is all of Strata on one machine, for the demo and the benchmarks: a Ceph of its own, a controller and nodes as
-// processes, below one directory that Down clears away.
+// processes, and disks of tier scratch, below one directory that Down clears away.
 package stack
 
 import (
@@ -74,10 +74,7 @@ func (s *Stack) Monitor() string { return fmt.Sprintf("127.0.0.1:%d", s.portBase
 
 // Up clears away what was there, installs what is missing, starts Ceph, builds the programs, and starts a controller and the nodes.
 func (s *Stack) Up(ctx context.Context, nodes ...string) error {
-	if err := s.Down(); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+	if err := s.begin(); err != nil {
 		return err
 	}
 	s.Step("a real Ceph: mon, mgr, 8 OSDs, 2 MDS, S3 gateway")
@@ -97,6 +94,14 @@ func (s *Stack) Up(ctx context.Context, nodes ...string) error {
 		}
 	}
 	return nil
+}
+
+// begin clears away what was there and makes the directory.
+func (s *Stack) begin() error {
+	if err := s.Down(); err != nil {
+		return err
+	}
+	return os.MkdirAll(s.Dir, 0o700)
 }
 
 // ClusterID is the id of the cluster in every volume id.

@@ -1,0 +1,128 @@
+package stack
+
+// A node with tier scratch, and what kubelet does with a pod's own volume.
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/strata-csi/strata/pkg/mountpoint"
+)
+
+// ScratchNode is a node that serves tier scratch alone, on one disk.
+type ScratchNode struct {
+	*Node
+	Disk string // where it is mounted
+}
+
+// UpWithoutCeph clears away what was there and builds strata-node, all that tier scratch needs.
+func (s *Stack) UpWithoutCeph(ctx context.Context) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	s.Step("building strata-node")
+	return s.command(ctx, nil, "make", "--silent", "strata-node")
+}
+
+// StartScratchNode lets strata-node try whether it can make volumes of a kind, loop or btrfs, on the disk, and starts it. A disk that can't
+// is an error that says why.
+func (s *Stack) StartScratchNode(ctx context.Context, name, kind, disk string) (*ScratchNode, error) {
+	n := &ScratchNode{&Node{Name: name, stack: s, dir: filepath.Join(s.Dir, name)}, disk}
+	if err := os.MkdirAll(filepath.Join(n.kubelet(), "pods"), 0o750); err != nil {
+		return nil, err
+	}
+	config := filepath.Join(n.dir, "scratch.yaml")
+	text := fmt.Sprintf("pools:\n- name: disks\n  kinds: [%s]\n  disks:\n  - path: %s\nclasses:\n- name: default\n  pool: disks\n", kind, disk)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	scratch := []string{"--scratch-config", config, "--state-dir", n.state(), "--kubelet-dir", n.kubelet()}
+	probe := exec.CommandContext(ctx, filepath.Join(s.bin, "strata-node"), append(scratch, "--probe")...)
+	if out, err := probe.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("strata-node --probe: %w\n%s", err, out)
+	}
+	n.args = append([]string{"--endpoint", "unix://" + filepath.Join(n.dir, "n.sock"), "--node-id", name, "--cluster-config", "",
+		"--mountd-socket", ""}, scratch...)
+	return n, n.Start(ctx)
+}
+
+func (n *ScratchNode) kubelet() string { return filepath.Join(n.dir, "kubelet") }
+func (n *ScratchNode) state() string   { return filepath.Join(n.dir, "state") }
+
+// inline is the name of the one volume that each pod has.
+const inline = "scratch"
+
+// InlineTarget is where kubelet wants the volume of a pod.
+func (n *ScratchNode) InlineTarget(pod string) string {
+	return filepath.Join(n.kubelet(), "pods", pod, "volumes", "kubernetes.io~csi", inline, "mount")
+}
+
+// InlineID is the id that kubelet gives the volume of a pod.
+func (n *ScratchNode) InlineID(pod string) string {
+	sum := sha256.Sum256([]byte(pod + inline))
+	return "csi-" + hex.EncodeToString(sum[:])
+}
+
+// PublishInline does what kubelet does when a pod with a volume of its own starts. The size is a Kubernetes quantity.
+func (n *ScratchNode) PublishInline(ctx context.Context, pod, size string) error {
+	target := n.InlineTarget(pod)
+	if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
+		return err
+	}
+	_, err := n.NodePublishVolume(ctx, &csi.NodePublishVolumeRequest{VolumeId: n.InlineID(pod), TargetPath: target,
+		VolumeCapability: Capability(csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER),
+		VolumeContext: map[string]string{"csi.storage.k8s.io/ephemeral": "true", "csi.storage.k8s.io/pod.name": pod,
+			"csi.storage.k8s.io/pod.namespace": "vision", "csi.storage.k8s.io/pod.uid": pod,
+			"csi.storage.k8s.io/serviceAccount.name": "default", "size": size}})
+	return err
+}
+
+// UnpublishInline does what kubelet does when the pod has ended.
+func (n *ScratchNode) UnpublishInline(ctx context.Context, pod string) error {
+	_, err := n.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: n.InlineID(pod), TargetPath: n.InlineTarget(pod)})
+	return err
+}
+
+// Left lists what there is of volumes: mounts, loop devices, files and subvolumes on the disk, and records.
+func (n *ScratchNode) Left() ([]string, error) {
+	var left []string
+	table, err := mountpoint.Read()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range table.Below(n.dir).Paths() {
+		left = append(left, "mount "+m)
+	}
+	devices, err := devicesBelow(n.Disk)
+	if err != nil {
+		return nil, err
+	}
+	for file := range devices {
+		left = append(left, "loop device over "+file)
+	}
+	volumes, err := os.ReadDir(filepath.Join(n.Disk, ".strata-scratch"))
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range volumes {
+		left = append(left, "volume "+v.Name())
+	}
+	records, err := os.ReadDir(filepath.Join(n.state(), "scratch"))
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		if strings.HasSuffix(r.Name(), ".json") {
+			left = append(left, "record "+r.Name())
+		}
+	}
+	return left, nil
+}
