@@ -3,8 +3,10 @@ package examples
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
@@ -161,5 +163,37 @@ func TestFlagsAreDocumented(t *testing.T) {
 				t.Errorf("flag --%s of %s isn't in docs/parameters.md", m[1], program)
 			}
 		}
+	}
+}
+
+// Every reason of volume health stands in docs/operations.md.
+func TestReasonsOfHealthAreDocumented(t *testing.T) {
+	operations, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("../../pkg/scratch/*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reason := regexp.MustCompile(`(?:(?:say|add)\(volume\.\w+, |Reason\w* *[:=] +)"(\w+)"`)
+	found := 0
+	for _, file := range append(files, "../../pkg/scratch/health.go") {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, m := range reason.FindAllSubmatch(source, -1) {
+			found++
+			if !regexp.MustCompile(`\b` + string(m[1]) + `\b`).Match(operations) {
+				t.Errorf("%s: %s isn't in docs/operations.md", file, m[1])
+			}
+		}
+	}
+	if found < 25 {
+		t.Errorf("only %d reasons were found", found)
 	}
 }
