@@ -43,7 +43,7 @@ func full() plan {
 		loads:  []load{{1, 16, 8}, {8, 24, 16}, {32, 48, 32}},
 		rounds: 5,
 		time: map[string]time.Duration{partCalls: 145 * time.Second, partMounts: 55 * time.Second, partData: 100 * time.Second,
-			partScratch: 45 * time.Second},
+			partScratch: 45 * time.Second, scratchData: 100 * time.Second},
 		fileSize:  256 * mib,
 		fioTime:   4 * time.Second,
 		localTime: 2 * time.Second,
@@ -59,8 +59,11 @@ const (
 	partCalls   = "calls"
 	partMounts  = "mounts"
 	partData    = "data"
-	partScratch = "scratch" // its plan.time is that of each kind's calls, and of each kind's data
+	partScratch = "scratch" // its plan.time is that of each kind's calls
 )
+
+// scratchData is the key of plan.time for each kind's data.
+const scratchData = "scratch data"
 
 // partsOf reads the flag -only.
 func partsOf(only string) ([]string, error) {

@@ -20,11 +20,11 @@ import (
 
 const usage = `Measure Strata beside bare Ceph and bare disks. Run it from the checkout, as root:
 
-  make bench                     everything, about twelve minutes; rewrites docs/benchmarks.md
+  make bench                     everything, about thirteen minutes; rewrites docs/benchmarks.md
   bin/hack-bench -quick          a smoke run, about three minutes: that it works, not what it costs
   bin/hack-bench -only calls     only a part: calls, mounts, data or scratch; several with commas
   bin/hack-bench -only scratch -write
-                                 only tier scratch, without Ceph, about four minutes; rewrites that part of docs/benchmarks.md
+                                 only tier scratch, without Ceph, about five minutes; rewrites that part of docs/benchmarks.md
   bin/hack-bench down            clear away what a run left that was killed
 
 What is measured, at 1, 8 and 32 callers:

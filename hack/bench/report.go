@@ -193,7 +193,7 @@ func (r *report) warmMarkdown() string {
 }
 
 const introduction = "`make bench`, as root, measures what Strata costs on top of Ceph, and on top of a local disk, and rewrites this page, in " +
-	"about twelve minutes. `bin/hack-bench -help` says more.\n\n" +
+	"about thirteen minutes. `bin/hack-bench -help` says more.\n\n" +
 	`Every figure of the driver stands beside its **floor**: the bare commands or mounts it can't do without, by the same number of callers, in
 the same run. The two take turns in several rounds, each of which another one begins.
 

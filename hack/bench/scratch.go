@@ -9,6 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/strata-csi/strata/hack/stack"
 	"github.com/strata-csi/strata/pkg/journal"
@@ -40,6 +44,7 @@ type local struct {
 	bareSteps    string // of the floor, for the table
 	node         *stack.ScratchNode
 	floor        localFloor
+	repeated     atomic.Int64
 	journal      *journal.Journal // of a third side: what the driver's records cost alone
 }
 
@@ -80,16 +85,28 @@ func (b *bench) local(ctx context.Context, l *local) (_ *kindReport, err error) 
 	if r.Publish, r.Unpublish, err = b.localCalls(ctx, l); err != nil {
 		return nil, err
 	}
+	r.Repeated = int(l.repeated.Load())
 	r.Data, err = b.localData(ctx, l)
 	return r, err
 }
 
 func (l *local) publish(ctx context.Context, i int) error {
-	return l.node.PublishInline(ctx, fmt.Sprint("pod-", i), "1Gi")
+	return l.again(ctx, func() error { return l.node.PublishInline(ctx, fmt.Sprint("pod-", i), "1Gi") })
 }
 
 func (l *local) unpublish(ctx context.Context, i int) error {
-	return l.node.UnpublishInline(ctx, fmt.Sprint("pod-", i))
+	return l.again(ctx, func() error { return l.node.UnpublishInline(ctx, fmt.Sprint("pod-", i)) })
+}
+
+// again repeats a call that was answered Unavailable, as kubelet does, and counts it: what a pod waits includes that.
+func (l *local) again(ctx context.Context, call func() error) error {
+	for {
+		err := call()
+		if status.Code(err) != codes.Unavailable || ctx.Err() != nil {
+			return err
+		}
+		l.repeated.Add(1)
+	}
 }
 
 // The driver writes two records while it makes a volume; one, and the end of it, while it takes one away. Each is on the disk before
@@ -163,7 +180,7 @@ func (b *bench) localData(ctx context.Context, l *local) ([]*figure, error) {
 		}
 		figures = append(figures, newFigure(w.name, w.depth, unit, volumeSide, "raw "+l.fsType))
 	}
-	err := b.rounds(ctx, partScratch, func(ctx context.Context, round int) error {
+	err := b.rounds(ctx, scratchData, func(ctx context.Context, round int) error {
 		for i, w := range localWorkloads {
 			var both []func() error
 			for n, dir := range sides {

@@ -58,22 +58,27 @@ func (s *Stack) MakeDisk(ctx context.Context, name, fsType string, size int64) (
 
 // devicesBelow are the loop devices over files below a directory, by what they lie on.
 func devicesBelow(dir string) (map[string]int, error) {
-	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	entries, err := os.ReadDir("/sys/block")
 	if err != nil {
 		return nil, err
 	}
 	found := map[string]int{}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
+	for _, e := range entries {
+		number, err := strconv.Atoi(strings.TrimPrefix(e.Name(), "loop"))
 		if err != nil {
-			continue // gone meanwhile
+			continue
 		}
-		number, err := strconv.Atoi(strings.TrimPrefix(strings.Split(f, "/")[3], "loop"))
-		if err == nil && strings.HasPrefix(string(text), dir+"/") {
-			found[strings.TrimSpace(string(text))] = number
+		if file := backing(number); strings.HasPrefix(file, dir+"/") {
+			found[file] = number
 		}
 	}
 	return found, nil
+}
+
+// backing is the file under a loop device, "" when there is none.
+func backing(number int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/sys/block/loop%d/loop/backing_file", number))
+	return strings.TrimSpace(string(text))
 }
 
 // endDevices waits until the devices below the directory have gone with their mounts, and takes away what a killed process has left.
@@ -87,11 +92,28 @@ func (s *Stack) endDevices() error {
 			if time.Since(began) > 20*time.Second {
 				return fmt.Errorf("/dev/loop%d over %s is still in use, so nothing is removed", number, file)
 			}
-			// Other than by the last close, a device goes when it is told to; one in use goes when it is free.
-			if f, err := os.Open(fmt.Sprintf("/dev/loop%d", number)); err == nil {
-				_ = unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0)
-				_ = f.Close()
+			if err := endDevice(number, file); err != nil {
+				return err
 			}
 		}
 	}
+}
+
+// endDevice tells a device to go, which it does when it is free. It may be another's by now; while it is open it can't become so.
+func endDevice(number int, file string) error {
+	f, err := os.Open(fmt.Sprintf("/dev/loop%d", number))
+	if errors.Is(err, unix.ENXIO) || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if backing(number) != file {
+		return nil
+	}
+	if err := unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0); err != nil && err != unix.ENXIO && err != unix.EBUSY {
+		return fmt.Errorf("LOOP_CLR_FD of %s: %w", f.Name(), err)
+	}
+	return nil
 }
