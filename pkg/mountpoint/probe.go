@@ -3,7 +3,7 @@ package mountpoint
 // This file holds the bounded probe: stat and statfs of a mount that may never
 // answer. A system call on a hung file system cannot be cancelled, it keeps its
 // thread until the backend answers; so there is at most one such call per mount
-// and at most a fixed number in all, whoever asks and however often.
+// and question, and at most a fixed number in all, whoever asks and however often.
 
 import (
 	"context"
@@ -60,6 +60,7 @@ type flightKey struct {
 	mountID      int
 	major, minor int
 	fuse         bool // the mount is one of FUSE
+	size         bool // its size is asked for too
 }
 
 // isFUSE tells whether a type of the mount table is FUSE's: "fuse", or with the name of its program, "fuse.NAME".
@@ -86,11 +87,21 @@ func NewProber(limit int) *Prober {
 // ErrProbeLimit when too many others hang, and otherwise with the error of the
 // file system, wrapped, for Dead to judge.
 func (p *Prober) Probe(ctx context.Context, path string) (Stats, error) {
+	return p.probe(ctx, flightKey{path: path, size: true})
+}
+
+// Answers is Probe without the size: CephFS has to ask the monitors for it, and what they say tells nothing of the client.
+func (p *Prober) Answers(ctx context.Context, path string) error {
+	_, err := p.probe(ctx, flightKey{path: path})
+	return err
+}
+
+func (p *Prober) probe(ctx context.Context, key flightKey) (Stats, error) {
+	path := key.path
 	m, mounted, err := Find(path)
 	if err != nil {
 		return Stats{}, err
 	}
-	key := flightKey{path: path}
 	if mounted {
 		key.mountID, key.major, key.minor, key.fuse = m.ID, m.Major, m.Minor, isFUSE(m.FSType)
 	}
@@ -160,6 +171,9 @@ func ask(key flightKey) (Stats, error) {
 	}
 	if err != nil {
 		return Stats{}, fmt.Errorf("probe %s: stat: %w", path, err)
+	}
+	if !key.size {
+		return Stats{}, nil
 	}
 	var fs unix.Statfs_t
 	if err := again(func() error { return unix.Fstatfs(fd, &fs) }); err != nil {

@@ -148,7 +148,7 @@ func (u *Unmounter) umount(ctx context.Context, path string, flags int) error {
 func (u *Unmounter) detachDead(ctx context.Context, m Mount, cause error) error {
 	probeCtx, cancel := context.WithTimeout(ctx, deadProbe)
 	defer cancel()
-	_, err := u.prober.Probe(probeCtx, m.Path)
+	err := u.prober.Answers(probeCtx, m.Path)
 	switch {
 	case Dead(err):
 		return u.umount(ctx, m.Path, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)

@@ -14,8 +14,7 @@ import (
 func (s *Stager) alive(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	_, err := s.Prober.Probe(ctx, path)
-	return mounterror.Wrap(err)
+	return mounterror.Wrap(s.Prober.Answers(ctx, path))
 }
 
 // ask runs question, once at a time for each name, and returns its answer or, at the end of ctx, mountpoint.ErrProbeHung.
