@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	// mountPoll is how often the mount table is read while a client starts: a mount takes about 40 ms.
-	mountPoll = 5 * time.Millisecond
 	// logPoll is how often its log is read for a refusal.
 	logPoll = 200 * time.Millisecond
 	// probeTime is how long a mount may take to answer before it counts as silent.
@@ -138,8 +136,7 @@ func (h *holder) takeOver(ctx context.Context, spec Spec, at mountpoint.Mount) (
 func (h *holder) probe(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	_, err := h.prober.Probe(ctx, path)
-	return err
+	return h.prober.Answers(ctx, path)
 }
 
 // launch starts a client and waits until its mount answers.
@@ -197,6 +194,11 @@ func (h *holder) mounted(ctx context.Context, m *mount) error {
 	spec := m.entry.Spec
 	look := time.NewTicker(logPoll)
 	defer look.Stop()
+	changes, err := mountpoint.Watch()
+	if err != nil {
+		return err
+	}
+	defer changes.Close()
 	var monitors refusals
 	for {
 		found, ok, err := mountpoint.Find(spec.Mountpoint)
@@ -218,10 +220,10 @@ func (h *holder) mounted(ctx context.Context, m *mount) error {
 			if monitors.final(head(h.logDir, spec.Mountpoint)) {
 				return fmt.Errorf("%w: the monitors refuse client.%s with the key of the request", ErrDenied, spec.User)
 			}
-		case <-time.After(mountPoll):
+		case <-changes.C:
 		}
 	}
-	if _, err := h.prober.Probe(ctx, spec.Mountpoint); err != nil {
+	if err := h.prober.Answers(ctx, spec.Mountpoint); err != nil {
 		return fmt.Errorf("%w: mounted and doesn't answer: %w", ErrUnreachable, err)
 	}
 	return checkOptions(head(h.logDir, spec.Mountpoint))

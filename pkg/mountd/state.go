@@ -19,7 +19,8 @@ import (
 )
 
 // entry is the record of one mount: written before its process starts and removed after it has ended, so that no process is ever
-// unknown. It holds no secret.
+// unknown. It holds no secret. It outlives the holder, not the machine, whose crash ends the processes too: nothing is
+// synced to the disk, on which a mount would wait several times.
 type entry struct {
 	Spec      Spec   `json:"spec"`
 	PID       int    `json:"pid"`       // 0: was about to be started
@@ -88,7 +89,7 @@ func (s *store) path(mountpoint string) string {
 	return filepath.Join(s.dir, name(mountpoint)+suffix)
 }
 
-// put writes a record so that a crash leaves the old one or the new one.
+// put writes a record so that the death of the holder leaves the old one or the new one.
 func (s *store) put(e entry) error {
 	raw, err := json.Marshal(e)
 	if err != nil {
@@ -100,29 +101,18 @@ func (s *store) put(e entry) error {
 		return err
 	}
 	_, err = f.Write(raw)
-	err = errors.Join(err, f.Sync(), f.Close())
+	err = errors.Join(err, f.Close())
 	if err != nil {
 		return fmt.Errorf("record of %s: %w", e.Spec.Mountpoint, err)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return s.sync()
+	return os.Rename(path+".new", path)
 }
 
 func (s *store) remove(mountpoint string) error {
 	if err := os.Remove(s.path(mountpoint)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return s.sync()
-}
-
-func (s *store) sync() error {
-	d, err := os.Open(s.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }
 
 // all reads every record. unreadable are those that say nothing this version understands: they are put aside, for a person to look at,
