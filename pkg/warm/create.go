@@ -42,7 +42,12 @@ func (b *Backend) create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 	if err != nil {
 		return volume.Volume{}, err
 	}
-	rec, err := readRecord(ctx, s, want.sub)
+	var rec record
+	var backedErr error
+	together(
+		func() { rec, err = readRecord(ctx, s, want.sub) },
+		func() { _, backedErr = readAttr[backedRecord](ctx, s, backedPath(s, want.sub)) },
+	)
 	if err == nil {
 		v, err := b.existing(ctx, s, want, rec)
 		if !errors.Is(err, errGone) {
@@ -55,9 +60,9 @@ func (b *Backend) create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 		return volume.Volume{}, err
 	}
 	found := !errors.Is(err, syscall.ENOENT)
-	if _, err := readAttr[backedRecord](ctx, s, backedPath(s, want.sub)); !unfinished(err) {
-		if err != nil {
-			return volume.Volume{}, err
+	if !unfinished(backedErr) {
+		if backedErr != nil {
+			return volume.Volume{}, backedErr
 		}
 		return volume.Volume{}, fmt.Errorf("%w: %q is a read-only volume served from a snapshot", volume.ErrExists, spec.Name)
 	}

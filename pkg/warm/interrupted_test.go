@@ -206,3 +206,24 @@ func TestNotACopy(t *testing.T) {
 	_, err := l.Create(t.Context(), restore("new", volume.Source{Volume: v.ID}))
 	wantError(t, err, volume.ErrExists)
 }
+
+// TestSnapshotOfTheVolumeBefore: CreateSnapshot died when the snapshot was taken; then the volume was deleted, its name used anew, and the
+// request repeated. The snapshot is the one that was taken, of the volume before.
+func TestSnapshotOfTheVolumeBefore(t *testing.T) {
+	l := newLab(t, options{})
+	v := l.create(spec("v", gib))
+	l.die(t, time.Second, func(c cephtest.Call) bool { return c.Op == "Xattr" && c.Args["name"] == "ceph.snap.btime" },
+		func(ctx context.Context, b backend) error {
+			return fail(b.CreateSnapshot(ctx, volume.SnapshotSpec{Name: "s", Source: v.ID}))
+		})
+	if err := l.Delete(t.Context(), v.ID); err != nil {
+		t.Fatal(err)
+	}
+	again := l.create(spec("v", 2*gib))
+	if again.Context["path"] == v.Context["path"] {
+		t.Fatal("the volume is the one of before")
+	}
+	if got := l.snapshot("s", again); got.Size != gib {
+		t.Errorf("the snapshot has %d bytes", got.Size)
+	}
+}

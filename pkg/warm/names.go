@@ -46,6 +46,9 @@ func (r snapshotRef) id() (volume.SnapshotID, error) {
 	return volume.NewSnapshotID(volume.Warm, r.cluster, r.fs, r.sub.Group, r.sub.Name, r.name)
 }
 
+// path is the directory of the snapshot in the file system.
+func (r snapshotRef) path() string { return r.sub.Base() + "/.snap/" + r.name }
+
 // source is the volume that the snapshot was taken of.
 func (r snapshotRef) source() volumeRef { return volumeRef{cluster: r.cluster, fs: r.fs, sub: r.sub} }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/strata-csi/strata/pkg/ceph"
@@ -82,6 +83,15 @@ func writeAttr(ctx context.Context, write func(ctx context.Context, path, name, 
 		return err
 	}
 	return write(ctx, path, attrRecord, string(raw))
+}
+
+// together does what doesn't depend on each other at the same time: each question to the metadata server is a way to it and back.
+func together(all ...func()) {
+	var group sync.WaitGroup
+	for _, do := range all {
+		group.Go(do)
+	}
+	group.Wait()
 }
 
 // unfinished says that err of readRecord means: there is no finished volume.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,7 +43,7 @@ func (b *Backend) createSnapshot(ctx context.Context, spec volume.SnapshotSpec) 
 	if err != nil {
 		return volume.Snapshot{}, err
 	}
-	of, s, _, err := b.find(ctx, spec.Source)
+	of, s, source, err := b.find(ctx, spec.Source)
 	if err != nil {
 		return volume.Snapshot{}, err
 	}
@@ -62,7 +63,7 @@ func (b *Backend) createSnapshot(ctx context.Context, spec volume.SnapshotSpec) 
 		return volume.Snapshot{}, fmt.Errorf("%w: a snapshot named %q exists, of volume %s", volume.ErrExists, spec.Name, rec.Source)
 	}
 	if rec.Created.IsZero() {
-		if rec, err = b.take(ctx, s, ref, rec); err != nil {
+		if rec, err = b.take(ctx, s, ref, path.Base(source.Path), rec); err != nil {
 			return volume.Snapshot{}, err
 		}
 	}
@@ -76,14 +77,18 @@ func (b *Backend) reserve(ctx context.Context, s site, ref snapshotRef, rec snap
 	if err == nil || !unfinished(err) {
 		return have, err
 	}
-	// A snapshot that is there without a record was being deleted: it is not the one to take now.
-	_, err = s.tree().Xattr(ctx, ref.sub.Base()+"/.snap/"+ref.name, attrBytes)
-	if err != nil && !ceph.Absent(err) {
-		return rec, err
-	}
-	rec.Stale = err == nil
 	failpoint.Hit("warm/snapshot/before-record")
-	if err := makeDirs(ctx, s.tree(), dir); err != nil {
+	var lookErr, makeErr error
+	together(
+		// A snapshot that is there without a record was being deleted: it is not the one to take now.
+		func() { _, lookErr = s.tree().Xattr(ctx, ref.path(), attrBytes) },
+		func() { makeErr = makeDirs(ctx, s.tree(), dir) },
+	)
+	rec.Stale = lookErr == nil
+	if ceph.Absent(lookErr) {
+		lookErr = nil
+	}
+	if err := errors.Join(makeErr, lookErr); err != nil {
 		return rec, err
 	}
 	failpoint.Hit("warm/snapshot/after-directory")
@@ -116,8 +121,9 @@ func (b *Backend) freshen(ctx context.Context, s site, ref snapshotRef) (rec sna
 	return rec, interrupted(writeAttr(ctx, s.tree().SetXattr, snapshotPath(s, ref.name), rec))
 }
 
-// take takes the snapshot, which a repeated command leaves as it is, and completes its record.
-func (b *Backend) take(ctx context.Context, s site, ref snapshotRef, rec snapshotRecord) (snapshotRecord, error) {
+// take takes the snapshot, which a repeated command leaves as it is, and completes its record. data is the name of the
+// directory that holds the volume's files.
+func (b *Backend) take(ctx context.Context, s site, ref snapshotRef, data string, rec snapshotRecord) (snapshotRecord, error) {
 	if rec.Stale {
 		var err error
 		if rec, err = b.freshen(ctx, s, ref); err != nil || !rec.Created.IsZero() {
@@ -133,19 +139,14 @@ func (b *Backend) take(ctx context.Context, s site, ref snapshotRef, rec snapsho
 		return rec, err
 	}
 	failpoint.Hit("warm/snapshot/after-snapshot")
-	// The time and the quota are the snapshot's own; `snapshot info` would say the time in the manager's time zone, and not which.
-	snap := ref.sub.Base() + "/.snap/" + ref.name
-	if rec.Created, err = snapshotTime(ctx, s.tree(), snap); err != nil {
-		return rec, interrupted(err)
+	err = rec.measure(ctx, s, ref, data)
+	if ceph.Absent(err) { // the volume was removed and made anew, and the snapshot is of before
+		var dir string
+		if dir, err = s.fs.DataDirectory(ctx, ref.path()); err == nil {
+			err = rec.measure(ctx, s, ref, path.Base(dir))
+		}
 	}
-	data, err := s.fs.DataDirectory(ctx, snap)
 	if err != nil {
-		return rec, interrupted(err)
-	}
-	if rec.Size, err = number(ctx, s.tree(), data, attrQuota); err != nil {
-		return rec, interrupted(err)
-	}
-	if rec.Bytes, err = number(ctx, s.tree(), data, attrBytes); err != nil {
 		return rec, interrupted(err)
 	}
 	failpoint.Hit("warm/snapshot/before-ready")
@@ -154,6 +155,19 @@ func (b *Backend) take(ctx context.Context, s site, ref snapshotRef, rec snapsho
 	}
 	failpoint.Hit("warm/snapshot/after-ready")
 	return rec, nil
+}
+
+// measure asks a snapshot for its time, quota and content. The time and the quota are the snapshot's own; `snapshot info`
+// would say the time in the manager's time zone, and not which.
+func (r *snapshotRecord) measure(ctx context.Context, s site, ref snapshotRef, data string) error {
+	var errs [3]error
+	dir := ref.path() + "/" + data
+	together(
+		func() { r.Created, errs[0] = snapshotTime(ctx, s.tree(), ref.path()) },
+		func() { r.Size, errs[1] = number(ctx, s.tree(), dir, attrQuota) },
+		func() { r.Bytes, errs[2] = number(ctx, s.tree(), dir, attrBytes) },
+	)
+	return errors.Join(errs[:]...)
 }
 
 // DeleteSnapshot removes a snapshot that no volume is served from. See tier.Snapshotter.
