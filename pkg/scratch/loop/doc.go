@@ -24,8 +24,8 @@ import (
 
 	"github.com/strata-csi/strata/pkg/loopdev"
 	"github.com/strata-csi/strata/pkg/mkfs"
-	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/scratch/disk"
+	"github.com/strata-csi/strata/pkg/scratch/localfs"
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
@@ -39,9 +39,9 @@ const (
 
 // Disk is a directory with images. It is safe for concurrent use on different volumes.
 type Disk struct {
-	path   string
-	dir    string // of the images
-	prober *mountpoint.Prober
+	path  string
+	dir   string // of the images
+	watch *localfs.Watch
 }
 
 var _ disk.Disk = (*Disk)(nil)
@@ -59,7 +59,7 @@ func Open(path string) (*Disk, error) {
 	if s, err := os.Stat(path); err != nil || !s.IsDir() {
 		return nil, fmt.Errorf("%w: scratch directory %s is no directory (%w)", volume.ErrInvalid, path, errOr(err))
 	}
-	return &Disk{path: path, dir: filepath.Join(path, folder), prober: mountpoint.NewProber(0)}, nil
+	return &Disk{path: path, dir: filepath.Join(path, folder), watch: localfs.NewWatch()}, nil
 }
 
 func errOr(err error) error {

@@ -5,16 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/strata-csi/strata/pkg/mkfs"
-	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/scratch/disk"
+	"github.com/strata-csi/strata/pkg/scratch/localfs"
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
@@ -35,14 +30,7 @@ func (d *Disk) Usage(ctx context.Context, name, path string) (volume.Usage, erro
 	if _, err := d.mounted(name, path); err != nil {
 		return volume.Usage{}, err
 	}
-	s, err := d.prober.Probe(ctx, path)
-	if err != nil {
-		return volume.Usage{}, fmt.Errorf("%w: %w", volume.ErrUnavailable, err)
-	}
-	return volume.Usage{
-		TotalBytes: int64(s.TotalBytes), UsedBytes: int64(s.UsedBytes()), AvailableBytes: int64(s.AvailableBytes),
-		TotalInodes: int64(s.TotalInodes), UsedInodes: int64(s.UsedInodes()), AvailableInodes: int64(s.FreeInodes),
-	}, nil
+	return d.watch.Usage(ctx, path)
 }
 
 // Health looks at the disk, the image, the device and the file system. See disk.Disk.
@@ -77,10 +65,15 @@ func (d *Disk) Health(ctx context.Context, name, path string) ([]volume.Conditio
 	case !device.DirectIO:
 		say(volume.Degraded, "BufferedIO", "the file system of %s doesn't do direct I/O with blocks of 4096 bytes: %s goes through the node's page cache twice, slower", d.path, device.Path())
 	}
-	if path != "" {
-		d.healthOfMount(ctx, name, path, say)
+	if path == "" {
+		return found, nil
 	}
-	return found, nil
+	m, err := d.mounted(name, path)
+	if err != nil {
+		say(volume.Inaccessible, "NotMounted", "%v", err)
+		return found, nil
+	}
+	return append(found, d.watch.Health(ctx, name, m)...), nil
 }
 
 type sayer func(s volume.Severity, reason, format string, a ...any)
@@ -96,7 +89,7 @@ func (d *Disk) healthOfDisk(say sayer) {
 	}
 	var st unix.Stat_t
 	if unix.Stat(d.path, &st) == nil {
-		if n := errorCount(int(unix.Major(st.Dev)), int(unix.Minor(st.Dev))); n > 0 {
+		if n := localfs.ErrorCount(int(unix.Major(st.Dev)), int(unix.Minor(st.Dev))); n > 0 {
 			say(volume.Degraded, "DiskErrors", "the file system of %s has found %d errors in itself: check it with e2fsck, or replace the disk", d.path, n)
 		}
 	}
@@ -111,67 +104,4 @@ func healthOfImage(image *os.File, say sayer) error {
 		say(volume.Degraded, "SpaceNotReserved", "of %d bytes of %s %d have no space set aside: keep other files off the disk", s.Size, image.Name(), s.Size-s.Blocks*512)
 	}
 	return nil
-}
-
-func (d *Disk) healthOfMount(ctx context.Context, name, path string, say sayer) {
-	m, err := d.mounted(name, path)
-	if err != nil {
-		say(volume.Inaccessible, "NotMounted", "%v", err)
-		return
-	}
-	if _, err := d.prober.Probe(ctx, path); err != nil {
-		say(volume.Inaccessible, "NotAnswering", "scratch volume %s: %v: delete the pod", name, err)
-		return
-	}
-	if err := readable(ctx, path); err != nil {
-		say(volume.Inaccessible, "NotAnswering", "scratch volume %s can't be read: %v: see the kernel's log, and delete the pod", name, err)
-	}
-	// The file system itself became read-only, not only this mount of it.
-	stopped := func(o string) bool { return o == "emergency_ro" || o == "shutdown" }
-	if !slices.Contains(m.Options, "ro") && slices.Contains(m.SuperOptions, "ro") || slices.ContainsFunc(m.SuperOptions, stopped) {
-		say(volume.Inaccessible, "ReadOnly", "the file system of scratch volume %s stopped writing after an error: see the kernel's log, and delete the pod", name)
-	}
-	if m.FSType == mkfs.Ext4 {
-		if n := errorCount(m.Major, m.Minor); n > 0 {
-			say(volume.Degraded, "FileSystemErrors", "the file system of scratch volume %s has found %d errors in itself: some data may be wrong; delete the pod", name, n)
-		}
-	}
-}
-
-// readable reads the directory, which a file system that has been shut down refuses although it still answers statfs.
-func readable(ctx context.Context, path string) error {
-	result := make(chan error, 1)
-	go func() {
-		dir, err := os.Open(path)
-		if err == nil {
-			if _, err = dir.Readdirnames(1); err != nil && err.Error() == "EOF" {
-				err = nil
-			}
-			err = errors.Join(err, dir.Close())
-		}
-		result <- err
-	}()
-	select {
-	case err := <-result:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", mountpoint.ErrProbeHung, ctx.Err())
-	}
-}
-
-// errorCount is what an ext4 has counted (Documentation/ABI/testing/sysfs-fs-ext4, errors_count); 0 for anything else.
-func errorCount(major, minor int) int {
-	link, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", major, minor))
-	if err != nil {
-		return 0
-	}
-	b, err := os.ReadFile(filepath.Join("/sys/fs/ext4", filepath.Base(link), "errors_count"))
-	if err != nil {
-		return 0
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		return 0
-	}
-	return n
 }

@@ -174,6 +174,14 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+func TestMountedKnowsAFileSystemThatStopped(t *testing.T) {
+	d, dir := mounted(t, disk.Spec{Name: "stopped", Size: 64 << 20, FSType: "ext4"})
+	shutDown(t, dir)
+	if err := d.Mounted(t.Context(), "stopped", dir); !errors.Is(err, volume.ErrUnavailable) {
+		t.Errorf("Mounted: %v", err)
+	}
+}
+
 func TestMountedKnowsARemovedImage(t *testing.T) {
 	d, dir := mounted(t, disk.Spec{Name: "removed", Size: 64 << 20})
 	if err := os.Remove(d.image("removed")); err != nil {
@@ -278,35 +286,5 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
-	}
-}
-
-func TestMountOptions(t *testing.T) {
-	for _, c := range []struct {
-		fsType  string
-		options []string
-		flags   uintptr
-		data    string
-		refused bool
-	}{
-		{"ext4", nil, unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOSUID, "errors=remount-ro", false},
-		{"xfs", []string{"logbsize=256k"}, unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOSUID, "logbsize=256k", false},
-		{"ext4", []string{"relatime", "errors=continue", "commit=60"}, unix.MS_RELATIME | unix.MS_NODEV | unix.MS_NOSUID, "errors=continue,commit=60", false},
-		{"ext4", []string{"noexec", "exec"}, unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOSUID, "errors=remount-ro", false},
-		{"ext4", []string{"discard"}, 0, "", true},
-		{"ext4", []string{"suid"}, 0, "", true},
-		{"ext4", []string{"dev"}, 0, "", true},
-		{"ext4", []string{"noatime,discard"}, 0, "", true},
-	} {
-		flags, data, err := options(c.fsType, disk.Mount{Options: c.options})
-		if c.refused {
-			if !errors.Is(err, volume.ErrInvalid) {
-				t.Errorf("%q: %v", c.options, err)
-			}
-			continue
-		}
-		if err != nil || flags != c.flags || data != c.data {
-			t.Errorf("%q: %x %q %v", c.options, flags, data, err)
-		}
 	}
 }

@@ -5,16 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-csi/strata/pkg/failpoint"
 	"github.com/strata-csi/strata/pkg/loopdev"
-	"github.com/strata-csi/strata/pkg/mkfs"
 	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/scratch/disk"
+	"github.com/strata-csi/strata/pkg/scratch/localfs"
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
@@ -63,7 +61,7 @@ func (d *Disk) Mount(ctx context.Context, name string, m disk.Mount) error {
 	if fsType == raw {
 		return fmt.Errorf("%w: scratch volume %s is a block device and has no file system to be mounted", volume.ErrInvalid, name)
 	}
-	flags, data, err := options(fsType, m)
+	flags, data, err := localfs.Options(fsType, m)
 	if err != nil {
 		return fmt.Errorf("mount scratch volume %s: %w", name, err)
 	}
@@ -77,44 +75,6 @@ func (d *Disk) Mount(ctx context.Context, name string, m disk.Mount) error {
 		err = fmt.Errorf("mount scratch volume %s (%s, options %q) at %s: %w; the kernel's log says more", name, fsType, data, m.Path, err)
 	}
 	return errors.Join(err, open.Close())
-}
-
-// flagOf are the options that are flags of mount(2): what is set, and what is cleared.
-var flagOf = map[string]struct{ set, clear uintptr }{
-	"noatime": {unix.MS_NOATIME, unix.MS_RELATIME | unix.MS_STRICTATIME}, "relatime": {unix.MS_RELATIME, unix.MS_NOATIME | unix.MS_STRICTATIME},
-	"strictatime": {unix.MS_STRICTATIME, unix.MS_NOATIME | unix.MS_RELATIME}, "nodiratime": {unix.MS_NODIRATIME, 0},
-	"lazytime": {unix.MS_LAZYTIME, 0}, "nolazytime": {0, unix.MS_LAZYTIME}, "exec": {0, unix.MS_NOEXEC}, "noexec": {unix.MS_NOEXEC, 0},
-	"nodev": {unix.MS_NODEV, 0}, "nosuid": {unix.MS_NOSUID, 0}, "nosymfollow": {unix.MS_NOSYMFOLLOW, 0}, "sync": {unix.MS_SYNCHRONOUS, 0},
-	"dirsync": {unix.MS_DIRSYNC, 0}, "ro": {unix.MS_RDONLY, 0},
-}
-
-// options are the flags and data of mount(2). A scratch volume never brings device files or set-user-ID programs, and never discards.
-func options(fsType string, m disk.Mount) (flags uintptr, data string, err error) {
-	flags = unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOSUID
-	if m.ReadOnly {
-		flags |= unix.MS_RDONLY
-	}
-	var rest []string
-	for _, o := range m.Options {
-		if f, ok := flagOf[o]; ok {
-			flags = flags&^f.clear | f.set
-			continue
-		}
-		switch o {
-		case "dev", "suid", "rw", "discard":
-			return 0, "", fmt.Errorf("%w: mount option %s is not allowed for a scratch volume", volume.ErrInvalid, o)
-		}
-		if o == "" || strings.ContainsAny(o, ",\x00") {
-			return 0, "", fmt.Errorf("%w: mount option %q is not one option", volume.ErrInvalid, o)
-		}
-		rest = append(rest, o)
-	}
-	hasPrefix := func(o string) bool { return strings.HasPrefix(o, "errors=") }
-	if fsType == mkfs.Ext4 && !slices.ContainsFunc(rest, hasPrefix) {
-		// A file system that is known to be damaged isn't written on.
-		rest = append(rest, "errors=remount-ro")
-	}
-	return flags, strings.Join(rest, ","), nil
 }
 
 // Attach gives the device of a block volume. It stays until Destroy. See disk.Disk.
@@ -140,8 +100,11 @@ func (d *Disk) Attach(ctx context.Context, name string) (string, error) {
 
 // Mounted asks the mount table and the loop driver. See disk.Disk.
 func (d *Disk) Mounted(_ context.Context, name, path string) error {
-	_, err := d.mounted(name, path)
-	return err
+	m, err := d.mounted(name, path)
+	if err != nil {
+		return err
+	}
+	return localfs.CheckWriting(name, m)
 }
 
 func (d *Disk) mounted(name, path string) (*mountpoint.Mount, error) {

@@ -7,8 +7,8 @@ import (
 	"sync"
 
 	"github.com/strata-csi/strata/pkg/mkfs"
-	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/scratch/disk"
+	"github.com/strata-csi/strata/pkg/scratch/localfs"
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
@@ -24,9 +24,9 @@ const (
 
 // Disk is a volume group. Its methods may be called from several goroutines.
 type Disk struct {
-	vg     string
-	lvm    runner
-	prober *mountpoint.Prober
+	vg    string
+	lvm   runner
+	watch *localfs.Watch
 	// mu is for who takes extents: what was free when it was looked at is still free when it is taken.
 	mu sync.Mutex
 }
@@ -34,7 +34,7 @@ type Disk struct {
 var _ disk.Disk = (*Disk)(nil)
 
 func newDisk(vg string, r runner) *Disk {
-	return &Disk{vg: vg, lvm: r, prober: mountpoint.NewProber(mountpoint.DefaultProbeLimit)}
+	return &Disk{vg: vg, lvm: r, watch: localfs.NewWatch()}
 }
 
 // Kind is disk.LVM.

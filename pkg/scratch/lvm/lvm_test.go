@@ -177,15 +177,3 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
-
-func TestMountOptions(t *testing.T) {
-	_, data, err := options("ext4", disk.Mount{Options: []string{"noatime", "commit=30"}})
-	if err != nil || data != "commit=30,errors=remount-ro" {
-		t.Errorf("data %q, %v", data, err)
-	}
-	for _, o := range []string{"dev", "suid", "rw", "", "a,dev"} {
-		if _, _, err := options("ext4", disk.Mount{Options: []string{o}}); !errors.Is(err, volume.ErrInvalid) {
-			t.Errorf("option %q: %v", o, err)
-		}
-	}
-}
