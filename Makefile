@@ -13,7 +13,7 @@ STATIC := strata-node strata-mountd
 # go-ceph is told the oldest release of Ceph it may rely on.
 CGO := strata-controller
 
-.PHONY: help build packages test bench demo demo-down lint verify fmt clean $(STATIC) $(CGO)
+.PHONY: help build packages test lab bench demo demo-down lint verify fmt clean $(STATIC) $(CGO)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ packages: ## install the Debian packages that are missing (as root)
 test: ## pass every test, with a Ceph of its own; ONLY=unit,sanity for a part
 	@CGO_ENABLED=0 go build -o bin/hack-test ./hack/test
 	@exec bin/hack-test -only '$(ONLY)'
+
+lab: ## everything that runs in the emulated machine, of which `make test` runs a part
+	@CGO_ENABLED=0 go build -o bin/hack-test ./hack/test
+	@STRATA_LAB=full exec bin/hack-test -only kernel
 
 bench: packages ## measure against the bare commands and disks; results in docs/benchmarks.md
 	@CGO_ENABLED=1 go build -tags pacific -o bin/hack-bench ./hack/bench

@@ -43,10 +43,15 @@ func xfsDisks(t *testing.T) []lab.Disk {
 
 // TestScratchXFS runs the suite of all disks, and what is particular to this kind: that the owner of a file can leave the limit, and what holds then.
 func TestScratchXFS(t *testing.T) {
+	t.Parallel()
 	disks := xfsDisks(t)
 	m, env := bootXFS(t, disks, true)
 	lab.RunTests(t, m, "./pkg/projectquota", "", env...)
-	lab.RunTests(t, m, "./pkg/scratch/xfs", "^Test[^AB]", env...) // without TestBeforePowerCut and TestAfterPowerCut
+	run := selection("^(TestDisk|TestStatfs|TestOpenFilesStayLimited|TestOwnerLeaves|TestHealth|TestProbeRefuses)$")
+	if run == "" {
+		run = "^Test[^AB]" // without TestBeforePowerCut and TestAfterPowerCut
+	}
+	lab.RunTests(t, m, "./pkg/scratch/xfs", run, env...)
 
 	// All that the tests wrote was deleted, and the disk told so.
 	if _, err := m.Run(t.Context(), "umount", "/quota"); err != nil {
@@ -63,6 +68,7 @@ func TestScratchXFS(t *testing.T) {
 
 // TestScratchXFSPowerCut kills the machine over volumes that are whole, half made and half destroyed.
 func TestScratchXFSPowerCut(t *testing.T) {
+	t.Parallel()
 	disks := xfsDisks(t)
 	m, env := bootXFS(t, disks, true)
 	lab.RunTests(t, m, "./pkg/scratch/xfs", "^TestBeforePowerCut$", env...)
