@@ -138,10 +138,15 @@ func (n *ScratchNode) ReportDir() string  { return filepath.Join(n.Dir, "reports
 
 // WriteConfig writes the node's configuration: one pool "disks" of all its disks, the classes "default" (64 MiB, at most 1 GiB) and
 // "grows", whose volumes can be grown wherever the tests run and have 300 MiB at least, and more, such as "maxPerPod: 100Mi\n".
-func (n *ScratchNode) WriteConfig(more string) {
+func (n *ScratchNode) WriteConfig(more string) { n.write(n.options.Kind, more) }
+
+// WriteKinds writes the configuration with another kind than that of the disks.
+func (n *ScratchNode) WriteKinds(kind string) { n.write(kind, "") }
+
+func (n *ScratchNode) write(kind, more string) {
 	n.t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "pools:\n- name: disks\n  reserve: 0%%\n  kinds: [%s]\n  disks:\n", n.options.Kind)
+	fmt.Fprintf(&b, "pools:\n- name: disks\n  reserve: 0%%\n  kinds: [%s]\n  disks:\n", kind)
 	for _, d := range n.Disks {
 		fmt.Fprintf(&b, "  - path: %s\n", d)
 	}
@@ -214,6 +219,12 @@ func (n *ScratchNode) Second() (string, error) {
 		n.t.Fatalf("a second strata-node runs on the same state directory\n%s", log)
 		return "", nil
 	}
+}
+
+// Probe runs strata-node --probe and returns what it printed.
+func (n *ScratchNode) Probe(t testing.TB) (string, error) {
+	out, err := exec.Command(program(t, "strata-node"), "--scratch-config", n.config(), "--probe").CombinedOutput()
+	return string(out), err
 }
 
 // Kill ends strata-node with SIGKILL.
