@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
 
 	"github.com/strata-csi/strata/pkg/journal"
@@ -46,8 +47,12 @@ type Backend struct {
 	boot      string
 	mounts    string
 
-	mu     sync.Mutex // of ledger
+	// space is for who chooses a disk and then takes room on it. Looking at a disk may take long: nobody else waits for it.
+	space sync.Mutex
+
+	mu     sync.Mutex // of what follows
 	ledger *ledger
+	strays map[string]bool // by name: volumes without a record that are being destroyed
 }
 
 var (
@@ -77,7 +82,7 @@ func New(o Options) (*Backend, error) {
 		return nil, err
 	}
 	b := &Backend{config: o.Config, pools: map[string]Pool{}, locks: o.Locks, unmounter: o.Unmounter, changed: o.Changed, boot: o.BootID,
-		mounts: o.MountDir, ledger: l}
+		mounts: o.MountDir, ledger: l, strays: map[string]bool{}}
 	if b.changed == nil {
 		b.changed = func() {}
 	}
@@ -141,6 +146,21 @@ func (b *Backend) put(r record) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.ledger.put(r)
+}
+
+// isFull says whether it was for want of room that a record could not be written.
+func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// unwrite takes the record of a volume that is to be destroyed off the journal, which needs no room, and keeps it in memory: the space isn't
+// promised to others yet. Of a killed process a volume without a record is left, which the Reaper destroys.
+func (b *Backend) unwrite(r record) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.ledger.remove(r.Name); err != nil {
+		return err
+	}
+	b.ledger.records[r.Name] = r
+	return nil
 }
 
 func logger(ctx context.Context, r record) klog.Logger {

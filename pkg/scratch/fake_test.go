@@ -4,6 +4,7 @@ package scratch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -24,10 +25,13 @@ type fakeDisk struct {
 	made    int              // how often Create succeeded
 	wiped   []disk.Wipe
 	fail    map[string]error // by operation
+	// destroying, if set, is called within Destroy, when the volume is half gone.
+	destroying func()
+	broken     map[string]bool // half destroyed: can't be mounted
 }
 
 func newFakeDisk(name string, capacity int64) *fakeDisk {
-	return &fakeDisk{name: name, capacity: capacity, volumes: map[string]int64{}, fail: map[string]error{}}
+	return &fakeDisk{name: name, capacity: capacity, volumes: map[string]int64{}, fail: map[string]error{}, broken: map[string]bool{}}
 }
 
 func (f *fakeDisk) do(operation string) error {
@@ -61,6 +65,7 @@ func (f *fakeDisk) Create(_ context.Context, s disk.Spec) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.volumes[s.Name] = s.Size
+	delete(f.broken, s.Name)
 	f.made++
 	return nil
 }
@@ -71,9 +76,13 @@ func (f *fakeDisk) Mount(_ context.Context, name string, m disk.Mount) error {
 	}
 	f.mu.Lock()
 	size, ok := f.volumes[name]
+	broken := f.broken[name]
 	f.mu.Unlock()
 	if !ok {
 		return volume.ErrNotFound
+	}
+	if broken {
+		return errors.New("this volume was half destroyed")
 	}
 	var flags uintptr
 	if m.ReadOnly {
@@ -118,7 +127,13 @@ func (f *fakeDisk) Grow(_ context.Context, name, path string, size int64) error 
 }
 
 func (f *fakeDisk) Destroy(_ context.Context, name string, wipe disk.Wipe) error {
+	if f.destroying != nil {
+		f.destroying()
+	}
 	if err := f.do("Destroy"); err != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.broken[name] = true
 		return err
 	}
 	table, err := mountpoint.Read()

@@ -37,8 +37,8 @@ func (b *Backend) grow(ctx context.Context, d disk.Disk, r record, path string, 
 }
 
 func (b *Backend) reserveMore(ctx context.Context, d disk.Disk, r record, size int64) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.space.Lock()
+	defer b.space.Unlock()
 	p, err := b.pool(r.Pool)
 	if err != nil {
 		return err
@@ -52,5 +52,5 @@ func (b *Backend) reserveMore(ctx context.Context, d disk.Disk, r record, size i
 			volume.ErrExhausted, binary(size-r.Size), binary(max(room, 0)), r.Disk, r.ID)
 	}
 	r.Size = size
-	return b.ledger.put(r)
+	return b.put(r)
 }

@@ -61,7 +61,7 @@ func (r *Reaper) Run(ctx context.Context, every time.Duration) error {
 	}
 }
 
-// Reap looks once at every record and every disk. It goes on after an error; of one volume or of one disk, the others are still done.
+// Reap looks once at every record and every disk. After an error of one volume or of one disk the others are still done.
 func (r *Reaper) Reap(ctx context.Context) error {
 	pods, err := r.pods.Pods(ctx)
 	if err != nil {
@@ -154,7 +154,7 @@ func (r *Reaper) lookForStrays(ctx context.Context, d disk.Disk) error {
 	var errs []error
 	for _, name := range names {
 		key := stray{d.Name(), name}
-		if r.backend.recorded(name) {
+		if r.backend.recorded(name, d) {
 			continue
 		}
 		seen[key] = true
@@ -167,7 +167,12 @@ func (r *Reaper) lookForStrays(ctx context.Context, d disk.Disk) error {
 		if r.now().Sub(first) < r.grace {
 			continue
 		}
+		release, ok := r.backend.claimStray(name, d)
+		if !ok {
+			continue
+		}
 		err := d.Destroy(ctx, name, disk.WipeNone)
+		release()
 		if err != nil && !errors.Is(err, volume.ErrUnavailable) { // in use
 			errs = append(errs, fmt.Errorf("volume %s: %w", name, err))
 			continue

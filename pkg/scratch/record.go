@@ -142,6 +142,12 @@ func (l *ledger) putGrown(name string, g grown) error {
 	return nil
 }
 
+// has says whether a volume of that name on that disk has a record.
+func (l *ledger) has(name string, d disk.Disk) bool {
+	r, ok := l.records[name]
+	return ok && r.Disk == d.Name() && r.Kind == d.Kind()
+}
+
 // names are those of all records, sorted.
 func (l *ledger) names() []string { return slices.Sorted(maps.Keys(l.records)) }
 

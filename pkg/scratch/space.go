@@ -22,13 +22,16 @@ type Pool struct {
 	Refused []error     // why the others aren't used, for the operator
 }
 
-// room is the bytes of a disk that nobody was promised. It may be negative, when others filled the disk.
+// room is the bytes of a disk that nobody was promised. It may be negative, when others filled the disk. All that lies on the disk counts,
+// in whatever way it was used and whatever its pool was called when a volume was made.
 func (b *Backend) room(ctx context.Context, p Pool, d disk.Disk) (int64, error) {
 	capacity, err := d.Capacity(ctx)
 	if err != nil {
 		return 0, err
 	}
-	promised := b.ledger.sum(func(r record) bool { return r.Pool == p.Name && r.Disk == d.Name() })
+	b.mu.Lock()
+	promised := b.ledger.sum(func(r record) bool { return r.Disk == d.Name() })
+	b.mu.Unlock()
 	return capacity - capacity/100*int64(p.ReservePercent) - promised, nil
 }
 
@@ -37,13 +40,15 @@ func (b *Backend) nodeRoom() int64 {
 	if b.config.MaxPerNode == 0 {
 		return 1<<63 - 1
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	return b.config.MaxPerNode - b.ledger.sum(func(record) bool { return true })
 }
 
 // reserve chooses the disk with the most room and writes the record, in one step for all requests of the node.
 func (b *Backend) reserve(ctx context.Context, r record, spec disk.Spec) (disk.Disk, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.space.Lock()
+	defer b.space.Unlock()
 	if err := b.checkLimits(r); err != nil {
 		return nil, err
 	}
@@ -78,6 +83,11 @@ func (b *Backend) reserve(ctx context.Context, r record, spec disk.Spec) (disk.D
 			"ask for less, or for another class", volume.ErrExhausted, r.Size, binary(r.Size), p.Name, max(most, 0), binary(max(most, 0)))
 	}
 	r.Disk, r.Kind = best.Name(), best.Kind()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.strays[r.Name] {
+		return nil, fmt.Errorf("%w: what an earlier volume %s left on a disk is being destroyed", volume.ErrPending, r.ID)
+	}
 	return best, b.ledger.put(r)
 }
 
@@ -101,7 +111,9 @@ func (b *Backend) checkLimits(r record) error {
 	if !r.Inline || b.config.MaxPerPod == 0 {
 		return nil
 	}
+	b.mu.Lock()
 	has := b.ledger.sum(func(o record) bool { return o.Inline && o.Pod.UID == r.Pod.UID })
+	b.mu.Unlock()
 	if has+r.Size > b.config.MaxPerPod {
 		// Nothing that becomes free changes it: the pod must ask for less.
 		return fmt.Errorf("%w: the inline volumes of one pod may have %s together (maxPerPod); this pod has %s and asks for %s more",
@@ -122,22 +134,21 @@ func (b *Backend) pool(name string) (Pool, error) {
 	return p, nil
 }
 
-// diskOf is the disk of a record, which the configuration may have lost.
+// diskOf is the disk of a record, which the configuration may have lost, or have in a pool of another name.
 func (b *Backend) diskOf(r record) (disk.Disk, error) {
-	p := b.pools[r.Pool]
-	for _, d := range slices.Concat(p.Usable, p.Held) {
-		if d.Name() == r.Disk && d.Kind() == r.Kind {
-			return d, nil
+	for _, p := range b.pools {
+		for _, d := range slices.Concat(p.Usable, p.Held) {
+			if d.Name() == r.Disk && d.Kind() == r.Kind {
+				return d, nil
+			}
 		}
 	}
 	return nil, fmt.Errorf("%w: volume %s lies on disk %s (%s) of pool %s, which this node can't use now: %v",
-		volume.ErrUnavailable, r.ID, r.Disk, r.Kind, r.Pool, errors.Join(p.Refused...))
+		volume.ErrUnavailable, r.ID, r.Disk, r.Kind, r.Pool, errors.Join(b.pools[r.Pool].Refused...))
 }
 
 // Capacities returns what each class can still have on this node.
 func (b *Backend) Capacities(ctx context.Context) (map[string]volume.Capacity, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	rooms := map[string]volume.Capacity{}
 	var errs []error
 	limit := max(b.nodeRoom(), 0)

@@ -106,8 +106,11 @@ func isKubernetes(key string) bool {
 // BlockDevice gives the device of a volume that was staged as one. See tier.BlockStager.
 func (b *Backend) BlockDevice(ctx context.Context, id volume.ID) (string, error) {
 	r, ok := b.record(string(id))
-	if !ok || !r.Block || r.Phase != ready || r.Boot != b.boot {
-		return "", fmt.Errorf("%w: volume %s isn't staged as a block device on this node", volume.ErrNotFound, id)
+	if !ok {
+		r.ID = string(id)
+	}
+	if err := b.checkStagedBlock(r); err != nil {
+		return "", err
 	}
 	d, err := b.diskOf(r)
 	if err != nil {
@@ -126,8 +129,7 @@ func (b *Backend) ExpandOnNode(ctx context.Context, id volume.ID, path string, s
 		return 0, err
 	}
 	want := config.RoundUp(size.Required)
-	switch {
-	case size.Limit > 0 && max(want, r.Size) > size.Limit:
+	if size.Limit > 0 && max(want, r.Size) > size.Limit {
 		return 0, fmt.Errorf("%w: volume %s has %d bytes, sizes are multiples of 1 MiB and it never shrinks; the limit is %d", volume.ErrOutOfRange, id, r.Size, size.Limit)
 	}
 	class, err := b.class(r.Class)

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
+	"time"
 
 	"github.com/strata-csi/strata/pkg/failpoint"
 	"github.com/strata-csi/strata/pkg/mounterror"
@@ -79,7 +79,7 @@ func (b *Backend) reuse(ctx context.Context, r, want record, class config.Class)
 			volume.ErrExists, r.ID, r.Class, r.Size, mode(r.ReadOnly), map[bool]string{true: ", block"}[r.Block])
 	}
 	if !r.Orphan.IsZero() { // it has an owner after all
-		r.Orphan = want.Orphan
+		r.Orphan = time.Time{}
 		if err := b.put(r); err != nil {
 			return false, err
 		}
@@ -153,6 +153,17 @@ func (b *Backend) unmountOwn(ctx context.Context, name string) error {
 // undo takes back a volume that could not be made. Its record stays when that fails: the next request, or the Reaper, goes on.
 func (b *Backend) undo(ctx context.Context, d disk.Disk, r record, cause error) error {
 	ctx = context.WithoutCancel(ctx)
+	if now, ok := b.record(r.ID); ok && now.Phase == ready {
+		// Half of it may go and half stay: nobody is to take that for a volume.
+		now.Phase = destroying
+		err := b.put(now)
+		if isFull(err) {
+			err = b.unwrite(now)
+		}
+		if err != nil {
+			return errors.Join(cause, err)
+		}
+	}
 	if err := d.Destroy(ctx, r.Name, disk.WipeNone); err != nil {
 		return errors.Join(cause, err)
 	}
@@ -164,19 +175,27 @@ func (b *Backend) undo(ctx context.Context, d disk.Disk, r record, cause error) 
 func (b *Backend) discard(ctx context.Context, r record) error {
 	d, lost := b.diskOf(r)
 	was := r
+	full := false
 	if r.Phase != destroying {
 		// Journalled first: a volume that was unmounted must not be mounted again with what its last user wrote.
 		r.Phase = destroying
-		if err := b.put(r); err != nil {
+		err := b.put(r)
+		// The state often lies on the disk that is to get room now.
+		if full = isFull(err) && lost == nil; err != nil && !full {
 			return err
 		}
 	}
 	failpoint.Hit("scratch/volume/before-unmount")
 	if err := b.unmount(ctx, d, r, r.Path); err != nil {
-		if !errors.Is(err, mountpoint.ErrBusy) || was.Phase != ready {
+		if full || !errors.Is(err, mountpoint.ErrBusy) || was.Phase != ready {
 			return mounterror.Wrap(err)
 		}
 		return errors.Join(mounterror.Wrap(err), b.put(was)) // it stays in use
+	}
+	if full {
+		if err := b.unwrite(r); err != nil {
+			return err
+		}
 	}
 	if err := b.unmountOwn(ctx, r.Name); err != nil {
 		return err
@@ -237,10 +256,24 @@ func (b *Backend) mounted(ctx context.Context, id, path string) (record, disk.Di
 		return r, nil, err
 	}
 	if r.Block {
+		if err := b.checkStagedBlock(r); err != nil {
+			return r, d, err
+		}
 		_, err := d.Attach(ctx, r.Name)
 		return r, d, err
 	}
-	return r, d, d.Mounted(ctx, r.Name, path)
+	if err := d.Mounted(ctx, r.Name, path); err != nil || r.Phase == ready {
+		return r, d, err
+	}
+	return r, d, fmt.Errorf("%w: volume %s is still mounted at %s and is to be destroyed; unmount it", volume.ErrUnavailable, id, path)
+}
+
+// checkStagedBlock refuses a device that isn't whole, or isn't empty: of an earlier boot, or to be destroyed.
+func (b *Backend) checkStagedBlock(r record) error {
+	if !r.Block || r.Phase != ready || r.Boot != b.boot {
+		return fmt.Errorf("%w: volume %s isn't staged as a block device on this node", volume.ErrNotFound, r.ID)
+	}
+	return nil
 }
 
 // records are all of them, as they were at one moment, by name.
@@ -251,13 +284,28 @@ func (b *Backend) records() []record {
 	for _, name := range b.ledger.names() {
 		all = append(all, b.ledger.records[name])
 	}
-	return slices.Clip(all)
+	return all
 }
 
 // recorded says whether the volume of a name on a disk has a record.
-func (b *Backend) recorded(name string) bool {
+func (b *Backend) recorded(name string, d disk.Disk) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	_, ok := b.ledger.records[name]
-	return ok
+	return b.ledger.has(name, d)
+}
+
+// claimStray keeps requests for a volume without a record away while it is destroyed: its id is unknown, and with it its lock. False: it
+// has a record by now.
+func (b *Backend) claimStray(name string, d disk.Disk) (release func(), ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ledger.has(name, d) {
+		return nil, false
+	}
+	b.strays[name] = true
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.strays, name)
+	}, true
 }
