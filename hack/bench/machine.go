@@ -40,7 +40,7 @@ func (b *bench) describeCeph() machine {
 
 func (b *bench) describeScratch() machine {
 	return b.describe([2]string{"disks", fmt.Sprintf("ext4 for kind loop and btrfs (-m single -d single) for kind btrfs, each in a sparse file of %d GiB on %s",
-		scratchDisk/gib, tool("stat", "--file-system", "--format=%T", b.Dir))})
+		scratchDisk/gib, tool("findmnt", "--noheadings", "--output", "FSTYPE", "--target", b.Dir))})
 }
 
 // tool is what a command says of itself.

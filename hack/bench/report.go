@@ -192,16 +192,16 @@ func (r *report) warmMarkdown() string {
 	return b.String()
 }
 
-const introduction = "`make bench`, as root, measures what Strata costs on top of Ceph, and on top of a local disk, and rewrites this page, in " +
-	"about thirteen minutes. `bin/hack-bench -help` says more.\n\n" +
+const introduction = "`make bench`, as root, measures what Strata costs on top of Ceph, and on top of a local disk, and rewrites this page,\n" +
+	"in about thirteen minutes. `bin/hack-bench -help` says more.\n\n" +
 	`Every figure of the driver stands beside its **floor**: the bare commands or mounts it can't do without, by the same number of callers, in
 the same run. The two take turns in several rounds, each of which another one begins.
 
 - **p50, p95**: of all single operations of all rounds. **rate**: the median of the rounds' rates.
 - **÷ floor**: the median of the rounds' ratios, and in brackets the least and the greatest of them. 1.00 is the floor itself; 1.10 is 10% more time. The
   brackets say how much of a ratio is noise.
-- **The absolute figures say little.** All is measured on one machine: the whole of Ceph, with eight OSDs, and the programs that measure share it, and every commit of
-  Ceph's metadata is written three times to the same disk. The ratios are what carries over to another cluster, more or less: where Ceph's own part is
+- **The absolute figures say little.** All is measured on one machine: the whole of Ceph, with eight OSDs, and the programs that measure share it, and
+  every commit of Ceph's metadata is written three times to the same disk. The ratios are what carries over to another cluster, more or less: where Ceph's own part is
   slower, over a network, what the driver adds to it is a smaller part.
 `
 
