@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"text/tabwriter"
 
@@ -81,10 +82,11 @@ func (f Finding) Verdict() string {
 func Pools(ctx context.Context, c config.Config, occupied map[scratch.Occupied]bool) ([]scratch.Pool, []Finding) {
 	var pools []scratch.Pool
 	var findings []Finding
+	used := shared{}
 	for _, p := range c.Pools {
 		pool := scratch.Pool{Pool: p}
 		for _, place := range p.Disks {
-			d, found := tryPlace(ctx, p, place)
+			d, found := tryPlace(ctx, p, place, used)
 			findings = append(findings, found...)
 			pool.Held = append(pool.Held, hold(d, place, occupied)...)
 			if d != nil {
@@ -101,7 +103,7 @@ func Pools(ctx context.Context, c config.Config, occupied map[scratch.Occupied]b
 }
 
 // tryPlace tries the kinds one after the other until one works.
-func tryPlace(ctx context.Context, p config.Pool, place config.Place) (disk.Disk, []Finding) {
+func tryPlace(ctx context.Context, p config.Pool, place config.Place, used shared) (disk.Disk, []Finding) {
 	kinds := p.Kinds
 	if len(kinds) == 0 {
 		kinds = unasked
@@ -115,6 +117,11 @@ func tryPlace(ctx context.Context, p config.Pool, place config.Place) (disk.Disk
 			continue
 		}
 		d, err := w.try(ctx, w.place(place))
+		if err == nil {
+			if err = used.take(place, kind); err != nil {
+				err = errors.Join(err, d.Close())
+			}
+		}
 		findings = append(findings, Finding{p.Name, name, kind, err})
 		if err != nil {
 			continue
@@ -136,7 +143,7 @@ func hold(used disk.Disk, place config.Place, occupied map[scratch.Occupied]bool
 		if w.place(place) == "" || used != nil && used.Kind() == kind {
 			continue
 		}
-		if !occupied[scratch.Occupied{Disk: nameOf(place), Kind: kind}] {
+		if !occupied[scratch.Occupied{Disk: nameOf(place), Kind: kind}] && !occupied[scratch.Occupied{Disk: target(place), Kind: kind}] {
 			continue
 		}
 		if d, err := w.open(w.place(place)); err == nil {
@@ -152,6 +159,16 @@ func nameOf(place config.Place) string {
 		return "vg/" + place.VolumeGroup
 	}
 	return place.Path
+}
+
+// target is nameOf without symbolic links, as a disk of the loop kind calls itself.
+func target(place config.Place) string {
+	if place.Path != "" {
+		if path, err := filepath.EvalSymlinks(place.Path); err == nil {
+			return path
+		}
+	}
+	return nameOf(place)
 }
 
 func needs(kind disk.Kind) string {

@@ -107,10 +107,14 @@ func TestWhatIsRefusedSaysWhy(t *testing.T) {
 	}
 }
 
-// A disk that is too full to be tried still gives back what lies on it.
+// A disk that is too full to be tried still gives back what lies on it, also when the configuration names a link to it.
 func TestAFullDiskIsHeld(t *testing.T) {
 	path := fileSystem(t, "mkfs.ext4", 64)
-	one := config.Pool{Name: "p", Kinds: []disk.Kind{disk.Loop}, Disks: []config.Place{{Path: path}}}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	one := config.Pool{Name: "p", Kinds: []disk.Kind{disk.Loop}, Disks: []config.Place{{Path: link}}}
 	p, findings := pools(t, nil, one)
 	if len(p.Usable) != 1 {
 		t.Fatal(verdicts(findings))
@@ -118,7 +122,7 @@ func TestAFullDiskIsHeld(t *testing.T) {
 	if err := p.Usable[0].Create(t.Context(), disk.Spec{Name: "v1", Size: 40 << 20}); err != nil {
 		t.Fatal(err)
 	}
-	full, findings := pools(t, map[scratch.Occupied]bool{{Disk: path, Kind: disk.Loop}: true}, one)
+	full, findings := pools(t, map[scratch.Occupied]bool{{Disk: p.Usable[0].Name(), Kind: disk.Loop}: true}, one)
 	if len(full.Usable) != 0 || len(full.Held) != 1 {
 		t.Fatalf("%+v\n%v", full, verdicts(findings))
 	}
@@ -127,5 +131,37 @@ func TestAFullDiskIsHeld(t *testing.T) {
 	}
 	if again, findings := pools(t, nil, one); len(again.Usable) != 1 {
 		t.Fatal(verdicts(findings))
+	}
+}
+
+// Images have their space set aside when they are made: two directories of them may share a file system.
+func TestDirectoriesOfOneFileSystem(t *testing.T) {
+	path := fileSystem(t, "mkfs.ext4", 512)
+	var places []config.Place
+	for _, name := range []string{"a", "b"} {
+		places = append(places, config.Place{Path: filepath.Join(path, name)})
+		if err := os.Mkdir(filepath.Join(path, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p, findings := pools(t, nil, config.Pool{Name: "p", Disks: places}); len(p.Usable) != 2 {
+		t.Error(verdicts(findings))
+	}
+	// An image beside directories with limits would take what those were promised.
+	for _, kinds := range [][2]disk.Kind{{disk.XFS, disk.XFS}, {disk.XFS, disk.Loop}, {disk.Loop, disk.Btrfs}} {
+		s := shared{}
+		if err := s.take(places[0], kinds[0]); err != nil {
+			t.Errorf("the first: %v", err)
+		}
+		err := s.take(places[1], kinds[1])
+		if err == nil || !strings.Contains(err.Error(), places[0].Path) {
+			t.Errorf("%s beside %s: %v", kinds[1], kinds[0], err)
+		}
+	}
+	s := shared{}
+	for _, p := range []config.Place{places[0], places[1], {VolumeGroup: "vg"}} {
+		if err := s.take(p, disk.Btrfs); err != nil { // which counts what the other was promised
+			t.Error(err)
+		}
 	}
 }
