@@ -220,8 +220,9 @@ func (r *Run) unit(ctx context.Context) error {
 	err := r.goTest(ctx, "unit", append([]string{"-race", "-timeout", "10m", "-tags", tags}, dirs...)...)
 	// The tag changes the whole program, so these are tests of another one.
 	err2 := r.goTest(ctx, "failpoint", "-race", "-timeout", "1m", "-tags", tags+",failpoint", "./pkg/failpoint", "./pkg/journal")
+	err3 := r.goTest(ctx, "killed", "-timeout", "5m", "-tags", tags+",failpoint", "-run", "^TestKilledAnywhere$", "./pkg/scratch/loop")
 	r.checkLeftovers(ctx, "unit")
-	return errors.Join(err, err2)
+	return errors.Join(err, err2, err3)
 }
 
 // step does one thing and says how it went and how long it took. A failure that isn't a test's is counted as one.

@@ -137,7 +137,7 @@ func finish(t testing.TB, do func() error) {
 // TestFaults breaks every single call to Ceph of every operation, in every way, and demands that the operation says so
 // and that its repetition ends in the state that it would have had.
 func TestFaults(t *testing.T) {
-	const lease = 300 * time.Millisecond
+	const lease = 600 * time.Millisecond
 	faults := []struct {
 		name string
 		// died: a new controller repeats the operation, the old one is gone.

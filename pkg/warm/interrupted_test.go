@@ -81,7 +81,7 @@ func TestNameOfADeletedVolumeIsFree(t *testing.T) {
 		"from a snapshot": func(s volume.Snapshot) volume.Spec { return restore("v", volume.Source{Snapshot: s.ID}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t, options{lease: 300 * time.Millisecond})
+			l := newLab(t, options{lease: 600 * time.Millisecond})
 			v := l.create(spec("v", gib))
 			s := l.snapshot("s", v)
 			l.die(t, 300*time.Millisecond, op("RemoveXattr"), func(ctx context.Context, b backend) error { return b.Delete(ctx, v.ID) })
@@ -141,7 +141,7 @@ func TestGivenUpCopyLeavesNothing(t *testing.T) {
 				}
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					const lease = 300 * time.Millisecond
+					const lease = 600 * time.Millisecond
 					l := newLab(t, options{lease: lease, copyWait: time.Millisecond})
 					l.ceph.AutoClone(complete)
 					v := l.create(spec("v", gib))
@@ -180,7 +180,7 @@ func TestGivenUpCopyLeavesNothing(t *testing.T) {
 // repeated: the snapshot can be deleted all the same.
 func TestSnapshotIsFreedOfDeadVolumes(t *testing.T) {
 	for _, deleted := range []bool{false, true} {
-		const lease = 300 * time.Millisecond
+		const lease = 600 * time.Millisecond
 		l := newLab(t, options{lease: lease})
 		v := l.create(spec("v", gib))
 		s := l.snapshot("s", v)

@@ -14,7 +14,7 @@ import (
 // TestLateClone: the manager obeys the order to copy long after the caller has left, and another request asks for another copy in the
 // meantime. Each copy must get its own RADOS namespace.
 func TestLateClone(t *testing.T) {
-	const lease = 300 * time.Millisecond
+	const lease = 600 * time.Millisecond
 	l := newLab(t, options{lease: lease})
 	other := l.another(options{lease: lease})
 	taken := l.snapshot("taken", l.create(spec("source", gib)))
@@ -65,9 +65,9 @@ func TestLateClone(t *testing.T) {
 
 // TestLockOfTheDead: the lock of a controller that died is free when its lease has ended.
 func TestLockOfTheDead(t *testing.T) {
-	l := newLab(t, options{lease: 200 * time.Millisecond})
+	l := newLab(t, options{lease: 500 * time.Millisecond})
 	v := l.create(spec("v", gib))
-	dead := l.another(options{lease: 200 * time.Millisecond})
+	dead := l.another(options{lease: 500 * time.Millisecond})
 	l.ceph.Intercept(func(c cephtest.Call) cephtest.Action {
 		if c.Op == "SetXattr" && c.Args["name"] == "ceph.quota.max_bytes" && c.Count <= 2 {
 			return cephtest.Action{Hang: true}
@@ -89,7 +89,7 @@ func TestLockOfTheDead(t *testing.T) {
 
 // TestLostLock: what runs under a lock that can't be renewed is ended before another may begin.
 func TestLostLock(t *testing.T) {
-	l := newLab(t, options{lease: 300 * time.Millisecond})
+	l := newLab(t, options{lease: 600 * time.Millisecond})
 	v := l.create(spec("v", gib))
 	l.ceph.Intercept(func(c cephtest.Call) cephtest.Action {
 		switch {

@@ -69,7 +69,7 @@ func TestCopyIsReadyWhenItIsOffTheQueue(t *testing.T) {
 
 // TestNoCopyIsRemovedWhileItIsQueued deletes copies in every state while the manager has them in its queue, and afterwards.
 func TestNoCopyIsRemovedWhileItIsQueued(t *testing.T) {
-	const lease = 300 * time.Millisecond
+	const lease = 600 * time.Millisecond
 	order := func(t *testing.T, l *lab, s volume.Source) {
 		_, err := l.Create(t.Context(), restore("copy", s))
 		wantError(t, err, volume.ErrPending)
