@@ -44,7 +44,7 @@ func (r *scratchReport) verdicts() []string {
 			}
 		}
 		if k.Repeated > 0 {
-			lines = append(lines, fmt.Sprintf("%s: a call was answered Unavailable and repeated %d times, which counts as its time", k.Kind, k.Repeated))
+			lines = append(lines, fmt.Sprintf("%s: %d answers were Unavailable; the calls were repeated, and the wait counts", k.Kind, k.Repeated))
 		}
 		for _, f := range k.Data {
 			share, aim := f.share(driver).Median, sequentialAim
