@@ -130,7 +130,10 @@ func (d *Disk) destroy(ctx context.Context, name string, image *os.File, wipe di
 	}
 	failpoint.Hit("scratch/loop/after-wipe")
 	// Now, and not when the file system comes to it: the next volume may need the space at once.
-	if err := image.Truncate(0); err != nil {
+	d.counting.Lock()
+	err = image.Truncate(0)
+	d.counting.Unlock()
+	if err != nil {
 		return err
 	}
 	failpoint.Hit("scratch/loop/after-truncate")

@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -42,6 +43,8 @@ type Disk struct {
 	path  string
 	dir   string // of the images
 	watch *localfs.Watch
+	// counting is held while space is taken or given back, and while it is counted: no image is to be in both sums, or in none.
+	counting sync.Mutex
 }
 
 var _ disk.Disk = (*Disk)(nil)
@@ -106,6 +109,8 @@ func checkSize(name string, size int64) error {
 
 // Capacity is what the file system has free for root and what our images occupy. See disk.Disk.
 func (d *Disk) Capacity(context.Context) (int64, error) {
+	d.counting.Lock()
+	defer d.counting.Unlock()
 	names, err := d.names()
 	if err != nil {
 		return 0, err

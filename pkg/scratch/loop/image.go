@@ -34,7 +34,10 @@ func (d *Disk) allocate(ctx context.Context, image *os.File, from, to int64) err
 			return err
 		}
 		n := min(portion, to-at)
-		switch err := unix.Fallocate(int(image.Fd()), 0, at, n); err {
+		d.counting.Lock()
+		err := unix.Fallocate(int(image.Fd()), 0, at, n)
+		d.counting.Unlock()
+		switch err {
 		case nil:
 			at += n
 		case unix.EINTR:
