@@ -1,14 +1,20 @@
 package btrfs
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/strata-csi/strata/pkg/btrfs/btrfstest"
 	"github.com/strata-csi/strata/pkg/scratch/disk"
 	"github.com/strata-csi/strata/pkg/scratch/disk/disktest"
+	"github.com/strata-csi/strata/pkg/volume"
 )
 
 func TestMain(m *testing.M) { disktest.Main(m) }
@@ -92,4 +98,33 @@ func leaks(t *testing.T, path string) []string {
 		found = append(found, fmt.Sprintf("subvolume %d, %s", id, name))
 	}
 	return found
+}
+
+// A second overlay over the same directories would take the first one's working directory from under it.
+func TestAVolumeIsMountedOnce(t *testing.T) {
+	d, err := Open(btrfstest.New(t, 1<<30, "--metadata", "single"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	t.Cleanup(func() { must("close", d.Close()) })
+	must("quota", d.fs.EnableSimpleQuota())
+	must("create", d.Create(t.Context(), disk.Spec{Name: "v1", Size: 64 << 20}))
+	one, two := t.TempDir(), t.TempDir()
+	must("mount", d.Mount(t.Context(), "v1", disk.Mount{Path: one}))
+	t.Cleanup(func() {
+		must("umount", unix.Unmount(one, 0))
+		must("destroy", d.Destroy(context.Background(), "v1", disk.WipeNone))
+	})
+	if err := d.Mount(t.Context(), "v1", disk.Mount{Path: two}); !errors.Is(err, volume.ErrUnavailable) || !strings.Contains(err.Error(), one) {
+		t.Errorf("mounted twice: %v", err)
+		_ = unix.Unmount(two, 0)
+	}
+	must("write", os.WriteFile(filepath.Join(one, "x"), nil, 0o600))
+	must("remove", os.Remove(filepath.Join(one, "x")))
 }

@@ -53,7 +53,8 @@ func attributesOf(m disk.Mount) (int, error) {
 	return attr, nil
 }
 
-// Mount puts an overlay over the volume at the path. See disk.Disk.
+// Mount puts an overlay over the volume at the path. One that is mounted already is refused: a second overlay would take the first one's
+// working directory from under it. See disk.Disk.
 func (d *Disk) Mount(_ context.Context, name string, m disk.Mount) error {
 	s, err := d.lookup(name)
 	if err != nil {
@@ -65,6 +66,9 @@ func (d *Disk) Mount(_ context.Context, name string, m disk.Mount) error {
 		return err
 	}
 	if err := mountpoint.CheckMountpoint(m.Path); err != nil {
+		return err
+	}
+	if err := d.unused(name); err != nil {
 		return err
 	}
 	fd, err := d.withRoom(s, func() (int, error) { return d.detached(s, name, attr) })
