@@ -59,7 +59,7 @@ func (w *Watch) Health(ctx context.Context, name string, m *mountpoint.Mount) (f
 	if err := w.readable(ctx, m); err != nil {
 		say(volume.Inaccessible, "NotAnswering", "scratch volume %s can't be read: %v: see the kernel's log, and delete the pod", name, err)
 	}
-	if Stopped(m) {
+	if stopped(m) {
 		say(volume.Inaccessible, "ReadOnly", "the file system of scratch volume %s stopped writing after an error: see the kernel's log, and delete the pod", name)
 	}
 	if m.FSType == mkfs.Ext4 {
@@ -72,15 +72,15 @@ func (w *Watch) Health(ctx context.Context, name string, m *mountpoint.Mount) (f
 
 // CheckWriting refuses a file system that stopped writing. The error wraps volume.ErrUnavailable.
 func CheckWriting(name string, m *mountpoint.Mount) error {
-	if Stopped(m) {
+	if stopped(m) {
 		return fmt.Errorf("%w: the file system of scratch volume %s at %s stopped writing after an error", volume.ErrUnavailable, name, m.Path)
 	}
 	return nil
 }
 
-// Stopped: the file system itself stopped writing, not only this mount of it. Kernels say so in different ways: by ro, by a word of their own
+// stopped: the file system itself stopped writing, not only this mount of it. Kernels say so in different ways: by ro, by a word of their own
 // (from 6.14 on), or, with "ext4: don't set SB_RDONLY after filesystem errors" of 6.12 and its stable releases, only by a count of errors.
-func Stopped(m *mountpoint.Mount) bool {
+func stopped(m *mountpoint.Mount) bool {
 	return !slices.Contains(m.Options, "ro") && slices.Contains(m.SuperOptions, "ro") ||
 		slices.ContainsFunc(m.SuperOptions, func(o string) bool { return o == "emergency_ro" || o == "shutdown" }) ||
 		m.FSType == mkfs.Ext4 && slices.Contains(m.SuperOptions, "errors=remount-ro") && ErrorCount(m.Major, m.Minor) > 0
