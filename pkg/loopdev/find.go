@@ -57,7 +57,7 @@ func find(name string, same func(*unix.LoopInfo64) bool) ([]Device, error) {
 			return nil, err
 		}
 		if attached && same(info) {
-			d.flags(info)
+			d.see(info)
 			found = append(found, d)
 		}
 	}
@@ -128,7 +128,7 @@ func Lookup(major, minor int) (Device, Backing, bool, error) {
 	if err != nil || !ok {
 		return Device{}, Backing{}, false, err
 	}
-	d.flags(info)
+	d.see(info)
 	name, gone := strings.CutSuffix(path, deleted)
 	return d, Backing{name, gone, info.Device, info.Inode}, true, nil
 }

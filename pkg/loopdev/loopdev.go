@@ -37,6 +37,8 @@ type Device struct {
 	Number    int
 	DirectIO  bool
 	Autoclear bool
+	// The file it was seen over. A device that is gone gives its number to the next.
+	dev, inode uint64
 }
 
 // Path is the device node.
@@ -149,14 +151,18 @@ func (d Device) look(node *os.File) (Device, *os.File, error) {
 	if err != nil {
 		return Device{}, nil, errors.Join(os.NewSyscallError("LOOP_GET_STATUS64 "+d.Path(), err), node.Close())
 	}
-	d.flags(s)
+	d.see(s)
 	return d, node, nil
 }
 
-func (d *Device) flags(s *unix.LoopInfo64) {
+func (d *Device) see(s *unix.LoopInfo64) {
 	d.DirectIO = s.Flags&unix.LO_FLAGS_DIRECT_IO != 0
 	d.Autoclear = s.Flags&unix.LO_FLAGS_AUTOCLEAR != 0
+	d.dev, d.inode = s.Device, s.Inode
 }
+
+// is says whether a device of the number with that status is the one that was seen.
+func (d Device) is(s *unix.LoopInfo64) bool { return s.Device == d.dev && s.Inode == d.inode }
 
 // open opens the device's node, and makes it where a container's /dev doesn't follow the kernel's.
 func (d Device) open(flags int) (*os.File, error) {
@@ -230,37 +236,52 @@ func (d Device) RefuseDiscard() error {
 // begin their own, hold one for moments, and on a busy machine moments are long.
 const patience = 5 * time.Second
 
-// Detach takes the device away; one that isn't attached is no error. ErrBusy: somebody has it open or mounted; the kernel
-// takes it away when they are done, unless Open is called before.
+// Detach takes the device away; one that is gone is no error, and the number's next owner is left alone. ErrBusy: somebody has it open or
+// mounted; the kernel takes it away when they are done, unless Open is called before.
 func (d Device) Detach(ctx context.Context) error {
-	f, err := d.open(os.O_RDWR)
-	if err != nil {
+	gone, err := d.clear()
+	if gone || err != nil {
 		return err
-	}
-	before, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
-	if err == nil {
-		err = unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0)
-	}
-	cerr := f.Close()
-	switch err {
-	case nil:
-	case unix.ENXIO: // nothing is attached
-		return cerr
-	case unix.EBUSY:
-		return fmt.Errorf("%s: %w", d.Path(), ErrBusy)
-	default:
-		return errors.Join(os.NewSyscallError("LOOP_CLR_FD "+d.Path(), err), cerr)
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		_, now, err := d.status()
-		if err != nil || now.Device != before.Device || now.Inode != before.Inode {
+		attached, now, err := d.status()
+		if err != nil || !attached || !d.is(now) {
 			return err
 		}
 		if err := wait(ctx); err != nil {
-			break
+			return fmt.Errorf("%s: %w", d.Path(), ErrBusy)
 		}
 	}
-	return fmt.Errorf("%s: %w", d.Path(), ErrBusy)
+}
+
+// clear tells the kernel to take the device away, if it is still there: gone says that it isn't.
+func (d Device) clear() (gone bool, err error) {
+	f, err := d.open(os.O_RDWR)
+	if errors.Is(err, unix.ENXIO) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	now, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
+	switch {
+	case err == unix.ENXIO, err == nil && !d.is(now):
+		return true, nil
+	case err != nil:
+		return false, os.NewSyscallError("LOOP_GET_STATUS64 "+d.Path(), err)
+	}
+	// While it is open it can't become another's.
+	switch err := unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0); err {
+	case nil:
+		return false, nil
+	case unix.ENXIO: // somebody else took it away
+		return true, nil
+	case unix.EBUSY:
+		return false, fmt.Errorf("%s: %w", d.Path(), ErrBusy)
+	default:
+		return false, os.NewSyscallError("LOOP_CLR_FD "+d.Path(), err)
+	}
 }

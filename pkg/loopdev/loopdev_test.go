@@ -223,6 +223,44 @@ func TestAutoclearGoesWithTheLastUser(t *testing.T) {
 	goes(t, f)
 }
 
+// A device with autoclear is gone when it is closed, and its number is given out again: whoever detaches it late must not hit the next.
+func TestDetachLeavesTheNextOwnerAlone(t *testing.T) {
+	for range 20 { // until the number is the same, which it is mostly at once
+		a, b := newFile(t), newFile(t)
+		first, open, err := Attach(t.Context(), a, Options{Autoclear: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := open.Close(); err != nil {
+			t.Fatal(err)
+		}
+		second, open, err := Attach(t.Context(), b, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := open.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := first.Detach(t.Context()); err != nil {
+			t.Error(err)
+		}
+		found, err := Find(b)
+		if err != nil || len(found) != 1 || found[0] != second {
+			t.Fatalf("the next owner of %s has %v, %v", first.Path(), found, err)
+		}
+		if err := second.Detach(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := Find(b); err != nil || len(found) != 0 {
+			t.Fatalf("left: %v, %v", found, err)
+		}
+		if first.Number == second.Number {
+			return
+		}
+	}
+	t.Error("no number was given out twice in 20 attempts")
+}
+
 func TestADeviceInUseIsBusy(t *testing.T) {
 	f := newFile(t)
 	d, open := attached(t, f, Options{})

@@ -235,8 +235,17 @@ func losetup(t *testing.T, path string) loopdev.Device {
 		}
 		err = unix.IoctlLoopConfigure(int(node.Fd()), &unix.LoopConfig{Fd: uint32(f.Fd())})
 		_ = node.Close()
-		if err == nil {
-			return d
+		if err != nil {
+			continue
+		}
+		found, err := loopdev.Find(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range found {
+			if d.Number == n {
+				return d
+			}
 		}
 	}
 	t.Fatal("no loop device could be had")
