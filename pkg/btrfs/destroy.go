@@ -130,6 +130,9 @@ func (fs *FS) openInode(subvolume, inode uint64) (*os.File, error) {
 	return os.NewFile(uintptr(fd), fmt.Sprintf("subvolume %d, inode %d", subvolume, inode)), nil
 }
 
+// settled is how long the end of a subvolume may take before it is looked into why.
+const settled = 20 * time.Millisecond
+
 // Await waits until subvolumes that were destroyed are cleaned and their space is free, up to what others refer to. One in which somebody has a file
 // open is not cleaned before it is closed.
 func (fs *FS) Await(ctx context.Context, ids ...uint64) error {
@@ -147,6 +150,11 @@ func (fs *FS) Await(ctx context.Context, ids ...uint64) error {
 				break
 			}
 			// Each time: cleaning follows a commit, and one that was under way may have begun before the end of the subvolume.
+			if pause > settled {
+				if err := fs.stir(); err != nil {
+					return err
+				}
+			}
 			if err := fs.Commit(); err != nil {
 				return err
 			}
