@@ -56,7 +56,7 @@ func TestCreate(t *testing.T) {
 	s.Parameters["class"] = "fast"
 	got, err := New(nil).Create(t.Context(), s)
 	want := volume.Volume{
-		ID: "scratch:fast:pvc-1", Capacity: 10*gib + mib, Segments: []volume.Segment{at("n1")},
+		ID: "scratch:fast:pvc-1", Capacity: 10*gib + mib, Segments: []volume.Segment{{tier.NodeKey: "n1"}},
 		Context: map[string]string{"tier": "scratch", "class": "fast", "size": fmt.Sprint(10*gib + mib)},
 	}
 	if d := cmp.Diff(want, got); d != "" || err != nil {
@@ -143,7 +143,7 @@ func TestARepetitionGetsTheSame(t *testing.T) {
 		t.Errorf("another process: %+v, %v", again, err)
 	}
 	// A pod that was moved takes its volume along: there is nothing of it anywhere.
-	if moved, err := p.Create(t.Context(), spec("v", gib, 0, "n2")); err != nil || !cmp.Equal(moved.Segments, []volume.Segment{at("n2")}) {
+	if moved, err := p.Create(t.Context(), spec("v", gib, 0, "n2")); err != nil || !cmp.Equal(moved.Segments, []volume.Segment{{tier.NodeKey: "n2"}}) {
 		t.Errorf("moved: %+v, %v", moved, err)
 	}
 
@@ -208,7 +208,7 @@ func TestPlacing(t *testing.T) {
 			}
 			var want []volume.Segment
 			if c.want != "" {
-				want = []volume.Segment{at(c.want)}
+				want = []volume.Segment{{tier.NodeKey: c.want}} // whatever kinds of disk it has now
 			}
 			if err != nil || !cmp.Equal(v.Segments, want) {
 				t.Errorf("got %v, %v; want %v", v.Segments, err, want)
@@ -249,7 +249,7 @@ func TestManyFullNodesAreCounted(t *testing.T) {
 
 func TestWithoutReportsVolumesArePlacedBlindly(t *testing.T) {
 	v, err := New(nodes{err: volume.ErrUnavailable}).Create(t.Context(), spec("v", gib, 0, "n1", "n2"))
-	if err != nil || !cmp.Equal(v.Segments, []volume.Segment{at("n1")}) {
+	if err != nil || !cmp.Equal(v.Segments, []volume.Segment{{tier.NodeKey: "n1"}}) {
 		t.Errorf("got %v, %v", v.Segments, err)
 	}
 }
