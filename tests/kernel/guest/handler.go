@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -203,6 +204,10 @@ func (h *handler) network(_ http.ResponseWriter, r *http.Request) error {
 	return h.forwarder.set(r.FormValue("state"))
 }
 
+// syncTime is how long the file systems may take to write out before the machine turns off without it. A Ceph client that was evicted with
+// something to write never ends.
+const syncTime = 15 * time.Second
+
 // powerOff lets the Ceph client close its sessions first: a session that ends
 // with its machine holds its capabilities until the metadata server gives it up,
 // and every other client of the volume waits that long.
@@ -216,6 +221,14 @@ func (h *handler) powerOff(_ http.ResponseWriter, _ *http.Request) error {
 			_ = unix.Unmount(f[1], unix.MNT_DETACH)
 		}
 	}
-	unix.Sync()
+	synced := make(chan struct{})
+	go func() {
+		unix.Sync()
+		close(synced)
+	}()
+	select {
+	case <-synced:
+	case <-time.After(syncTime): // a client that was evicted, and what it holds nobody wants any more
+	}
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 }
