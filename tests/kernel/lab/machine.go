@@ -154,9 +154,12 @@ func arguments(cfg Config, k kernel, initramfs, console, token string, hostPort 
 	return args
 }
 
+// ErrKilled: a machine did not turn itself off.
+var ErrKilled = errors.New("the machine had to be killed")
+
 // Close turns the machine off the way a machine is turned off: network file systems
 // are detached first, so the cluster isn't left waiting for a vanished client. One
-// that doesn't react within a minute, which is long even on a busy host, is killed.
+// that doesn't react within a minute, which is long even on a busy host, is killed: ErrKilled.
 func (m *Machine) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -166,7 +169,7 @@ func (m *Machine) Close() error {
 	case <-m.dead:
 		return m.gate.close()
 	case <-ctx.Done():
-		return errors.Join(m.Kill(), errors.New("the machine had to be killed"))
+		return errors.Join(m.Kill(), ErrKilled)
 	}
 }
 
