@@ -154,7 +154,7 @@ func arguments(cfg Config, k kernel, initramfs, console, token string, hostPort 
 	return args
 }
 
-// ErrKilled: a machine did not turn itself off.
+// ErrKilled is what Close returns of a machine that did not turn itself off.
 var ErrKilled = errors.New("the machine had to be killed")
 
 // Close turns the machine off the way a machine is turned off: network file systems
