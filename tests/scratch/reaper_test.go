@@ -2,8 +2,10 @@ package scratch
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,7 +65,12 @@ func TestAPodDeletedWhileTheNodeWasDown(t *testing.T) {
 		aside := n.KubeletDir() + ".aside"
 		must(t, os.Rename(n.KubeletDir(), aside))
 		n.Start("")
-		time.Sleep(4 * time.Second)
+		harness.Eventually(t, "the reaper has looked for longer than the grace", time.Minute, func() error {
+			if looks := strings.Count(n.Log(), "it isn't known which pods live"); looks < 8 {
+				return fmt.Errorf("%d looks", looks)
+			}
+			return nil
+		})
 		if len(n.Left()) == 0 {
 			t.Error("the volume was destroyed without knowing which pods live")
 		}
