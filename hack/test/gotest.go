@@ -19,23 +19,24 @@ const module = "github.com/strata-csi/strata/"
 // errTests says that tests have failed. They are in the results.
 var errTests = errors.New("tests failed")
 
-// goTest runs `go test` with args and keeps its complete output in the log directory.
-func (r *Run) goTest(ctx context.Context, name string, args ...string) error {
+// goTest runs `go test` once, adds to results, and keeps its complete output in the log directory as name.log. It returns errTests when tests have failed.
+func (r *Run) goTest(ctx context.Context, results *Results, name string, flags []string, packages ...string) (*call, error) {
+	c := newCall(results, r.say.Printf)
+	c.flags = flags
 	log, err := os.Create(filepath.Join(r.logDir(), strings.ReplaceAll(name, "/", "-")+".log"))
 	if err != nil {
-		return err
+		return c, err
 	}
 	defer log.Close()
-	cmd := r.command(ctx, r.ceph, "go", append([]string{"test", "-json", "-vet=off", "-count=1"}, args...)...)
+	cmd := r.command(ctx, r.ceph, "go", slices.Concat([]string{"test", "-json", "-vet=off", "-count=1"}, flags, packages)...)
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return c, err
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return c, err
 	}
-	c := newCall(r.results, r.say.Printf)
 	stop := r.heartbeat(c.running)
 	lines := bufio.NewReader(out)
 	for {
@@ -56,17 +57,17 @@ func (r *Run) goTest(ctx context.Context, name string, args ...string) error {
 	stop()
 	err = finish(ctx, cmd)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return c, ctx.Err()
 	}
 	failed := c.end()
 	if err != nil && !failed {
 		b, _ := os.ReadFile(log.Name())
-		return fmt.Errorf("go test: %w\n%s", err, tail(strings.SplitAfter(string(b), "\n"), 20))
+		return c, fmt.Errorf("go test: %w\n%s", err, tail(strings.SplitAfter(string(b), "\n"), 20))
 	}
 	if failed {
-		return errTests
+		return c, errTests
 	}
-	return nil
+	return c, nil
 }
 
 // event is a line of `go test -json` (go doc cmd/test2json; build events: go help buildjson).
@@ -85,6 +86,10 @@ type testName struct{ pkg, test string }
 type call struct {
 	results *Results
 	say     func(format string, args ...any)
+	flags   []string // of `go test`, without the packages
+
+	failures []failure         // tests that ended by failing
+	alarms   map[string]string // packages whose failures count without a repetition, and why
 
 	output  map[testName][]string // of what hasn't passed
 	build   map[string][]string
@@ -96,7 +101,7 @@ type call struct {
 }
 
 func newCall(r *Results, say func(string, ...any)) *call {
-	return &call{results: r, say: say, output: map[testName][]string{}, build: map[string][]string{},
+	return &call{results: r, say: say, alarms: map[string]string{}, output: map[testName][]string{}, build: map[string][]string{},
 		parents: map[testName]bool{}, failed: map[string]int{}, passed: map[string]int{}}
 }
 
@@ -112,6 +117,9 @@ func (c *call) take(e event) {
 		c.say("FAILED to build %s\n%s", strings.TrimPrefix(e.ImportPath, module), strings.Join(c.build[e.ImportPath], ""))
 	case "output":
 		c.output[n] = append(c.output[n], e.Output)
+		if why := alarm(e.Output); why != "" && c.alarms[pkg] == "" {
+			c.alarms[pkg] = why
+		}
 	case "run":
 		c.open = append(c.open, n)
 		if i := strings.LastIndex(n.test, "/"); i > 0 {
@@ -130,6 +138,7 @@ func (c *call) testEnds(n testName, e event) {
 	c.open = slices.DeleteFunc(c.open, func(o testName) bool { return o == n })
 	lines := c.output[n]
 	delete(c.output, n)
+	c.results.ended[n] = e.Action
 	top := !strings.Contains(n.test, "/")
 	switch e.Action {
 	case "pass":
@@ -141,8 +150,9 @@ func (c *call) testEnds(n testName, e event) {
 	case "fail":
 		c.broken = true
 		c.say("FAILED %s %s (%.1fs)\n%s", n.pkg, n.test, e.Elapsed, tail(lines, 200))
-		if !c.parents[n] || !c.results.hasFailedPart(n) {
+		if !c.failedParts(n, lines) {
 			c.results.failed = append(c.results.failed, n)
+			c.failures = append(c.failures, failure{n, n, lines, e.Elapsed})
 			c.failed[n.pkg]++
 		}
 		return
@@ -154,11 +164,30 @@ func (c *call) testEnds(n testName, e event) {
 	}
 }
 
+// failedParts tells whether parts of a test have failed: then they count and not their whole. But where the whole had something to say itself,
+// it is what has to pass later.
+func (c *call) failedParts(n testName, lines []string) bool {
+	found := false
+	for i, f := range c.failures {
+		if f.name.pkg == n.pkg && strings.HasPrefix(f.name.test, n.test+"/") {
+			found = true
+			if slices.ContainsFunc(lines, fault.MatchString) {
+				c.failures[i].run = n
+				c.failures[i].output = slices.Concat(f.output, lines)
+			}
+		}
+	}
+	return found
+}
+
 func (c *call) packageEnds(n testName, e event) {
 	c.results.packages[n.pkg] = true
 	switch {
 	case e.Action == "fail":
 		c.broken = true
+		if len(c.openIn(n.pkg)) > 0 || c.failed[n.pkg] == 0 {
+			c.alarms[n.pkg] = "its package didn't end properly"
+		}
 		if c.failed[n.pkg] == 0 {
 			// It panicked, took too long, or ended itself: what was going on then says why. Or it didn't build.
 			open := c.openIn(n.pkg)
@@ -200,6 +229,7 @@ func (c *call) end() bool {
 	defer c.results.mu.Unlock()
 	for _, o := range c.open {
 		c.broken = true
+		c.alarms[o.pkg] = "its package didn't end properly"
 		c.say("FAILED %s %s: it never ended\n%s", o.pkg, o.test, tail(c.output[o], 200))
 		c.results.failed = append(c.results.failed, o)
 	}

@@ -18,7 +18,9 @@ type Results struct {
 	passed   int
 	failed   []testName
 	skipped  []skip
-	packages map[string]bool // that have run
+	unsteady []unsteady
+	ended    map[testName]string // how each test ended: pass, fail or skip
+	packages map[string]bool     // that have run
 }
 
 type skip struct {
@@ -26,22 +28,15 @@ type skip struct {
 	reason string
 }
 
-func newResults() *Results { return &Results{packages: map[string]bool{}} }
+func newResults() *Results {
+	return &Results{ended: map[testName]string{}, packages: map[string]bool{}}
+}
 
 // broke counts a failure that is no test's.
 func (r *Results) broke(what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failed = append(r.failed, testName{what, ""})
-}
-
-func (r *Results) hasFailedPart(n testName) bool {
-	for _, f := range r.failed {
-		if f.pkg == n.pkg && strings.HasPrefix(f.test, n.test+"/") {
-			return true
-		}
-	}
-	return false
 }
 
 // print writes the end of the report and tells whether all is well.
@@ -54,13 +49,17 @@ func (r *Results) print(w io.Writer, took time.Duration) bool {
 			fmt.Fprintf(w, "  %s %s: %s\n", s.name.pkg, s.name.test, s.reason)
 		}
 	}
+	for _, u := range r.unsteady {
+		fmt.Fprintf(w, "\nUNSTEADY: %s %s failed after %.1fs, and then passed %d times alone. What it said:\n%s", u.name.pkg, u.name.test, u.elapsed, repetitions,
+			strings.Join(u.output, ""))
+	}
 	if len(r.failed) > 0 {
 		fmt.Fprintln(w, "\nfailed:")
 		for _, f := range r.failed {
 			fmt.Fprintln(w, " ", strings.TrimSpace(f.pkg+" "+f.test))
 		}
 	}
-	fmt.Fprintf(w, "\n%d passed, %d failed, %d skipped in %s\n", r.passed, len(r.failed), len(r.skipped), clock(took))
+	fmt.Fprintf(w, "\n%d passed, %d failed, %d unsteady, %d skipped in %s\n", r.passed, len(r.failed), len(r.unsteady), len(r.skipped), clock(took))
 	return len(r.failed) == 0
 }
 

@@ -150,7 +150,7 @@ func (r *Run) all(ctx context.Context, names map[string]bool) error {
 		_ = r.step(ctx, "lint", func() error { return r.tool(ctx, "go", "run", "./hack/lint") })
 	}
 	if wanted("unit") {
-		_ = r.step(ctx, "unit", func() error { return r.unit(ctx) })
+		r.unit(ctx)
 	}
 	var soon, together, alone []string
 	for _, s := range suites {
@@ -200,29 +200,58 @@ func (r *Run) withCeph(ctx context.Context, suites ...string) error {
 }
 
 func (r *Run) suite(ctx context.Context, suites ...string) {
-	args := []string{"-timeout", suiteTimeout, "-tags", tags}
+	one := goTest{log: strings.Join(suites, "-"), flags: []string{"-timeout", suiteTimeout, "-tags", tags}}
 	for _, s := range suites {
-		args = append(args, "./tests/"+s)
+		one.packages = append(one.packages, "./tests/"+s)
 	}
-	name := strings.Join(suites, ", ")
-	_ = r.step(ctx, name, func() error { return r.goTest(ctx, strings.Join(suites, "-"), args...) })
-	r.checkLeftovers(ctx, name)
+	r.tests(ctx, strings.Join(suites, ", "), one)
 }
 
 // unit runs the tests of every package outside of tests/, with the race detector.
-func (r *Run) unit(ctx context.Context) error {
+func (r *Run) unit(ctx context.Context) {
 	dirs := []string{}
 	for _, d := range []string{"cmd", "pkg", "hack"} {
 		if _, err := os.Stat(r.path(d)); err == nil {
 			dirs = append(dirs, "./"+d+"/...")
 		}
 	}
-	err := r.goTest(ctx, "unit", append([]string{"-race", "-timeout", "10m", "-tags", tags}, dirs...)...)
-	// The tag changes the whole program, so these are tests of another one.
-	err2 := r.goTest(ctx, "failpoint", "-race", "-timeout", "1m", "-tags", tags+",failpoint", "./pkg/failpoint", "./pkg/journal")
-	err3 := r.goTest(ctx, "killed", "-timeout", "5m", "-tags", tags+",failpoint", "-run", "^TestKilledAnywhere$", "./pkg/scratch/loop")
-	r.checkLeftovers(ctx, "unit")
-	return errors.Join(err, err2, err3)
+	failpoint := tags + ",failpoint"
+	r.tests(ctx, "unit",
+		goTest{"unit", []string{"-race", "-timeout", "10m", "-tags", tags}, dirs},
+		// The tag changes the whole program, so these are tests of another one.
+		goTest{"failpoint", []string{"-race", "-timeout", "1m", "-tags", failpoint}, []string{"./pkg/failpoint", "./pkg/journal"}},
+		goTest{"killed", []string{"-timeout", "5m", "-tags", failpoint, "-run", "^TestKilledAnywhere$"}, []string{"./pkg/scratch/loop"}},
+	)
+}
+
+// goTest is a `go test` to come.
+type goTest struct {
+	log      string // the name of its log
+	flags    []string
+	packages []string
+}
+
+// tests is a step of tests: what they leave behind is a failure of it, and what failed is repeated at its end.
+func (r *Run) tests(ctx context.Context, name string, all ...goTest) {
+	_ = r.step(ctx, name, func() error {
+		var calls []*call
+		var errs []error // that are no test's
+		failed := false
+		for _, one := range all {
+			c, err := r.goTest(ctx, r.results, one.log, one.flags, one.packages...)
+			calls = append(calls, c)
+			if errors.Is(err, errTests) {
+				failed = true
+			} else {
+				errs = append(errs, err)
+			}
+		}
+		r.checkLeftovers(ctx, name)
+		if err := errors.Join(errs...); err != nil || !failed {
+			return err
+		}
+		return r.again(ctx, calls)
+	})
 }
 
 // step does one thing and says how it went and how long it took. A failure that isn't a test's is counted as one.
@@ -235,13 +264,16 @@ func (r *Run) step(ctx context.Context, name string, do func() error) error {
 	err := do()
 	took := time.Since(start)
 	verdict := "ok"
+	if errors.Is(err, errUnsteady) {
+		verdict, err = "unsteady", nil
+	}
 	if err != nil {
 		verdict = "FAILED"
 		if !errors.Is(err, errTests) && ctx.Err() == nil {
 			r.broke(name, err)
 		}
 	}
-	r.steps = append(r.steps, fmt.Sprintf("%-24s %-7s %s", name, verdict, clock(took)))
+	r.steps = append(r.steps, fmt.Sprintf("%-24s %-8s %s", name, verdict, clock(took)))
 	r.say.Printf("== %s: %s (%s)", name, verdict, clock(took))
 	if err != nil && !errors.Is(err, errTests) {
 		return fmt.Errorf("%s: %w", name, errors.Join(errFailed, err))
@@ -302,6 +334,16 @@ func (r *Run) checkSkips() {
 	}
 }
 
+func (r *Run) checkOnce() {
+	all, err := readOnce(r.path("tests", "once.txt"))
+	if err != nil {
+		r.broke("tests/once.txt", err)
+	}
+	for _, problem := range staleOnce(all, r.results) {
+		r.broke("tests/once.txt", errors.New(problem))
+	}
+}
+
 // summary says how it all went.
 func (r *Run) summary(ctx context.Context) error {
 	fmt.Println()
@@ -310,6 +352,7 @@ func (r *Run) summary(ctx context.Context) error {
 	}
 	if ctx.Err() == nil {
 		r.checkSkips()
+		r.checkOnce()
 	}
 	ok := r.results.print(os.Stdout, r.say.elapsed())
 	if ctx.Err() != nil {

@@ -239,6 +239,7 @@ func sumFile(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// wantTree compares trees. Its words make a failure one that isn't repeated (docs/decisions/0020).
 func wantTree(t testing.TB, got, want map[string]string) {
 	t.Helper()
 	if len(want) == 0 {
@@ -246,12 +247,12 @@ func wantTree(t testing.TB, got, want map[string]string) {
 	}
 	for _, path := range slices.Sorted(maps.Keys(want)) {
 		if got[path] != want[path] {
-			t.Errorf("%s: %q, want %q", path, got[path], want[path])
+			t.Errorf("DATA MISMATCH: %s: %q, want %q", path, got[path], want[path])
 		}
 	}
 	for path := range got {
 		if _, ok := want[path]; !ok {
-			t.Errorf("%s is one too many", path)
+			t.Errorf("DATA MISMATCH: %s is one too many", path)
 		}
 	}
 }

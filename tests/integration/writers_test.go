@@ -50,7 +50,7 @@ func checkRecords(path string, writer int, all bool) (int, error) {
 		case err != nil:
 			return n, fmt.Errorf("%s: record %d (%d bytes): %w", path, n, got, err)
 		case !bytes.Equal(b, record(writer, n)):
-			return n, fmt.Errorf("%s: record %d isn't what was written", path, n)
+			return n, fmt.Errorf("DATA MISMATCH: %s: record %d isn't what was written", path, n)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func (w *writers) run(ctx context.Context, i int) error {
 				return fmt.Errorf("reads the next: %w", err)
 			}
 			if int64(seen) < durable {
-				return fmt.Errorf("sees %d records of the next, which had synced %d", seen, durable)
+				return fmt.Errorf("DATA MISMATCH: sees %d records of the next, which had synced %d", seen, durable)
 			}
 		}
 	}
@@ -160,7 +160,7 @@ func (w *writers) check(dir string) {
 			w.t.Error(err)
 		}
 		if int64(n) < w.counts[i].Load() || n == 0 {
-			w.t.Errorf("writer %d: %d records are there, %d were synced", i, n, w.counts[i].Load())
+			w.t.Errorf("DATA MISMATCH: writer %d: %d records are there, %d were synced", i, n, w.counts[i].Load())
 		}
 	}
 }
