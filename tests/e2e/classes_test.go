@@ -1,0 +1,87 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// The classes of the tests. Those that the chart makes are used by the examples.
+const (
+	warm        = "e2e-warm"
+	warmRetain  = "e2e-warm-retain"
+	warmOptions = "e2e-warm-options"
+	warmWrong   = "e2e-warm-wrong"
+	// scratch is on btrfs, scratchLoop in images with xfs, scratchSmall on a disk of 1 GiB that one test has to itself.
+	scratch        = "e2e-scratch"
+	scratchLoop    = "e2e-scratch-loop"
+	scratchSmall   = "e2e-scratch-small"
+	scratchOptions = "e2e-scratch-options"
+	snapshotClass  = "e2e-warm"
+
+	controllerSecret = "strata-ceph"
+)
+
+func (c *cluster) applyClasses(ctx context.Context) error {
+	yes := true
+	class := func(name string, parameters map[string]string, change func(*storagev1.StorageClass)) error {
+		o := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: driverName, AllowVolumeExpansion: &yes, Parameters: parameters}
+		if parameters["tier"] == "scratch" {
+			wait := storagev1.VolumeBindingWaitForFirstConsumer
+			o.VolumeBindingMode = &wait
+		}
+		if change != nil {
+			change(o)
+		}
+		u, err := convert(o)
+		if err != nil {
+			return err
+		}
+		return c.apply(ctx, "", u)
+	}
+	shared := func(more ...string) map[string]string {
+		p := map[string]string{
+			"tier": "warm", "team": "${pvc.namespace}",
+			"csi.storage.k8s.io/node-stage-secret-name": "strata-warm", "csi.storage.k8s.io/node-stage-secret-namespace": "${pvc.namespace}",
+			"csi.storage.k8s.io/node-publish-secret-name": "strata-warm", "csi.storage.k8s.io/node-publish-secret-namespace": "${pvc.namespace}",
+		}
+		for i := 0; i < len(more); i += 2 {
+			p[more[i]] = more[i+1]
+		}
+		return maps.Clone(p)
+	}
+	options := func(o *storagev1.StorageClass) { o.MountOptions = []string{"noexec", "noatime"} }
+	retain := func(o *storagev1.StorageClass) {
+		keep := corev1.PersistentVolumeReclaimRetain
+		o.ReclaimPolicy = &keep
+	}
+	local := func(class string) map[string]string { return map[string]string{"tier": "scratch", "class": class} }
+	for _, err := range []error{
+		class(warm, shared(), nil),
+		class(warmRetain, shared(), retain),
+		class(warmOptions, shared(), options),
+		class(warmWrong, shared("pool", "no-such-pool"), nil),
+		class(scratch, local("default"), nil),
+		class(scratchLoop, local("loop"), nil),
+		class(scratchSmall, local("small"), nil),
+		class(scratchOptions, local("default"), options),
+		// Of the storage tests of Kubernetes, which make namespaces of their own.
+		class("e2e-external-warm", shared("team", "external", "csi.storage.k8s.io/node-stage-secret-namespace", driverNamespace,
+			"csi.storage.k8s.io/node-publish-secret-namespace", driverNamespace), nil),
+		class("e2e-external-scratch", map[string]string{"tier": "scratch", "class": "loop", "csi.storage.k8s.io/fstype": "xfs"}, nil),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return c.apply(ctx, "", &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": snapshotGroup + "/v1", "kind": "VolumeSnapshotClass", "metadata": map[string]any{"name": snapshotClass},
+		"driver": driverName, "deletionPolicy": "Delete", "parameters": map[string]any{"tier": "warm"},
+	}})
+}
