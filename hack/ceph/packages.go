@@ -29,6 +29,7 @@ func packages() []string {
 		"fuse3", "attr", "fio", "kmod", // mounts and their tests
 		"qemu-system-x86", "cpio", "busybox-static", // the emulated machine with the kernel client
 		"lvm2", "dmsetup", "util-linux", "e2fsprogs", "xfsprogs", "btrfs-progs", // scratch volumes, here and in that machine
+		"containerd", "runc", "containernetworking-plugins", "iproute2", "iptables", "conntrack", "socat", // Kubernetes
 	}
 }
 
