@@ -35,7 +35,7 @@ var cephDaemons = []string{"ceph-mon", "ceph-mgr", "ceph-osd", "ceph-mds", "rado
 func (r *Run) readProcess(pid int) (process, bool) {
 	dir := fmt.Sprintf("/proc/%d/", pid)
 	env, err := os.ReadFile(dir + "environ")
-	if err != nil || pid == os.Getpid() || !hasMarker(env, r.root) {
+	if err != nil || pid == os.Getpid() || !hasMarker(env, r.mark()) {
 		return process{}, false
 	}
 	args, err := os.ReadFile(dir + "cmdline")
@@ -49,8 +49,8 @@ func (r *Run) readProcess(pid int) (process, bool) {
 	return process{pid, strings.TrimSpace(string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))}, true
 }
 
-func hasMarker(environ []byte, root string) bool {
-	want := []byte(marker + "=" + root)
+func hasMarker(environ []byte, mark string) bool {
+	want := []byte(marker + "=" + mark)
 	return slices.ContainsFunc(bytes.Split(environ, []byte{0}), func(kv []byte) bool { return bytes.Equal(kv, want) })
 }
 

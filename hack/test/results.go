@@ -18,7 +18,7 @@ type Results struct {
 	passed   int
 	failed   []testName
 	skipped  []skip
-	unsteady []unsteady
+	unsteady []failure
 	ended    map[testName]string // how each test ended: pass, fail or skip
 	packages map[string]bool     // that have run
 }

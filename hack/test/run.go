@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,24 +28,47 @@ const (
 	marker = "STRATA_TEST_RUN"
 )
 
-// Run is one run of all tests.
+// Run is one run of all tests, or a lane of it: what goes on beside other lanes, with a cluster and temporary files of its own.
 type Run struct {
 	root     string
+	lane     string // distinguishes the names of what belongs to the lane; "" for the first
 	portBase int
 	say      *Progress
 	results  *Results
-	ceph     bool     // the cluster was started
-	steps    []string // names and times of what was done, for the end
+	report   *report
+	ceph     bool // the cluster was started
+}
+
+// report is what all lanes tell at the end.
+type report struct {
+	mu      sync.Mutex
+	steps   []string // names and times of what was done
+	pending []pending
+}
+
+// pending are calls of `go test` in which tests have failed.
+type pending struct {
+	lane  *Run
+	calls []*call
 }
 
 func newRun(root string, portBase int, say *Progress) *Run {
-	return &Run{root: root, portBase: portBase, say: say, results: newResults()}
+	return &Run{root: root, portBase: portBase, say: say, results: newResults(), report: &report{}}
+}
+
+// lanePorts is how many ports the cluster of a lane has.
+const lanePorts = 200
+
+// lanes are the run itself and what goes on beside it.
+func (r *Run) lanes() []*Run {
+	other := &Run{root: r.root, lane: "-2", portBase: r.portBase + lanePorts, say: r.say, results: r.results, report: r.report}
+	return []*Run{r, other}
 }
 
 func (r *Run) path(elem ...string) string { return filepath.Join(append([]string{r.root}, elem...)...) }
 func (r *Run) stateDir() string           { return r.path(".strata", "test") }
 func (r *Run) logDir() string             { return r.path(".strata", "test", "log") }
-func (r *Run) cephDir() string            { return r.path(".strata", "test-ceph") }
+func (r *Run) cephDir() string            { return r.path(".strata", "test-ceph"+r.lane) }
 func (r *Run) binDir() string             { return r.path("bin") }
 func (r *Run) cephTool() string           { return r.path("bin", "hack-ceph") }
 
@@ -52,8 +76,11 @@ func (r *Run) cephTool() string           { return r.path("bin", "hack-ceph") }
 // and named after the checkout, so that the next run finds what a killed one left.
 func (r *Run) tmpDir() string {
 	sum := sha256.Sum256([]byte(r.root))
-	return filepath.Join(os.TempDir(), "strata-test-"+hex.EncodeToString(sum[:4]))
+	return filepath.Join(os.TempDir(), "strata-test-"+hex.EncodeToString(sum[:4])+r.lane)
 }
+
+// mark is the marker's value for what the lane starts.
+func (r *Run) mark() string { return r.root + r.lane }
 
 // lock keeps a second run in the same checkout out: it would take the first one's processes for leftovers.
 func (r *Run) lock() (unlock func(), err error) {
@@ -100,8 +127,9 @@ func (r *Run) suites(ctx context.Context) ([]string, error) {
 // order is that of the suites; one that isn't named comes after them. The long ones are first, as several run at a time.
 var order = []string{"crash", "kernel", "scratch", "sanity/scratch", "sanity", "integration", "conformance", "failure"}
 
-// exclusive are the suites that stop daemons of the cluster or make another file system: each runs alone, after the others.
-var exclusive = []string{"integration", "conformance", "failure"}
+// second are the suites of the second lane. Most of their time they wait for Ceph, so they run beside those that are the processor's work; and as they
+// stop daemons of their cluster or make another file system, it is theirs, and they run one after the other.
+var second = []string{"integration", "conformance", "failure"}
 
 // quick are the suites that need no cluster and take seconds: they run with the unit tests.
 var quick = []string{"examples", "static"}
@@ -113,7 +141,7 @@ const suiteTimeout = "15m"
 
 // all does everything, or only what names says and what that needs. It returns an error when it makes no sense to go on.
 func (r *Run) all(ctx context.Context, names map[string]bool) error {
-	wanted := func(name string) bool { return len(names) == 0 || names[name] }
+	lanes := r.lanes()
 	err := r.step(ctx, "begin", func() error {
 		if err := r.makeTmp(); err != nil {
 			return err
@@ -121,10 +149,15 @@ func (r *Run) all(ctx context.Context, names map[string]bool) error {
 		if err := r.tool(ctx, "go", "build", "-o", r.cephTool(), "./hack/ceph"); err != nil {
 			return err
 		}
-		if err := r.cleanUp(ctx); err != nil {
-			return fmt.Errorf("clean up after an earlier run: %w", err)
+		for _, l := range lanes {
+			if err := l.cleanUp(ctx); err != nil {
+				return fmt.Errorf("clean up after an earlier run: %w", err)
+			}
+			if err := l.makeTmp(); err != nil {
+				return err
+			}
 		}
-		return r.makeTmp()
+		return nil
 	})
 	if err != nil {
 		return err
@@ -145,45 +178,58 @@ func (r *Run) all(ctx context.Context, names map[string]bool) error {
 			return fmt.Errorf("-only %s: there is %s", name, strings.Join(known, ", "))
 		}
 	}
+	wanted := func(name string) bool { return len(names) == 0 || names[name] }
 	// What fails from here on is counted, and the rest is still done: one run shows all that is wrong.
+	errs := make([]error, len(lanes))
+	var going sync.WaitGroup
+	going.Go(func() { errs[0] = lanes[0].first(ctx, suites, wanted) })
+	going.Go(func() { errs[1] = lanes[1].second(ctx, suites, wanted) })
+	going.Wait()
+	return errors.Join(append(errs, r.repeat(ctx), ctx.Err())...)
+}
+
+// first is the first lane: the unit tests, and the suites that keep the processor busy, several at a time.
+func (r *Run) first(ctx context.Context, suites []string, wanted func(string) bool) error {
 	if wanted("lint") {
 		_ = r.step(ctx, "lint", func() error { return r.tool(ctx, "go", "run", "./hack/lint") })
 	}
 	if wanted("unit") {
 		r.unit(ctx)
 	}
-	var soon, together, alone []string
+	var soon, together []string
 	for _, s := range suites {
 		switch {
+		case slices.Contains(second, s):
 		case slices.Contains(quick, s):
 			if wanted(s) || wanted("unit") {
 				soon = append(soon, s)
 			}
-		case !wanted(s):
-		case slices.Contains(exclusive, s):
-			alone = append(alone, s)
-		default:
+		case wanted(s):
 			together = append(together, s)
 		}
 	}
 	if len(soon) > 0 {
 		r.suite(ctx, soon...)
 	}
-	cluster := slices.ContainsFunc(together, func(s string) bool { return !slices.Contains(withoutCeph, s) })
-	if len(together) > 0 && !cluster {
+	switch cluster := slices.ContainsFunc(together, func(s string) bool { return !slices.Contains(withoutCeph, s) }); {
+	case cluster:
+		return r.withCeph(ctx, together...)
+	case len(together) > 0:
 		r.suite(ctx, together...)
 	}
-	if cluster {
-		if err := r.withCeph(ctx, together...); err != nil {
-			return err
+	return nil
+}
+
+// second is the second lane: one suite after the other, each with a whole cluster.
+func (r *Run) second(ctx context.Context, suites []string, wanted func(string) bool) error {
+	for _, s := range suites {
+		if slices.Contains(second, s) && wanted(s) {
+			if err := r.withCeph(ctx, s); err != nil {
+				return err
+			}
 		}
 	}
-	for _, s := range alone {
-		if err := r.withCeph(ctx, s); err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
+	return nil
 }
 
 // withCeph runs suites, as many at a time as there are cores, with a cluster that is whole when they begin. An error is that of the cluster.
@@ -231,7 +277,7 @@ type goTest struct {
 	packages []string
 }
 
-// tests is a step of tests: what they leave behind is a failure of it, and what failed is repeated at its end.
+// tests is a step of tests: what they leave behind is a failure of it, and what failed is repeated when all lanes have ended.
 func (r *Run) tests(ctx context.Context, name string, all ...goTest) {
 	_ = r.step(ctx, name, func() error {
 		var calls []*call
@@ -250,7 +296,10 @@ func (r *Run) tests(ctx context.Context, name string, all ...goTest) {
 		if err := errors.Join(errs...); err != nil || !failed {
 			return err
 		}
-		return r.again(ctx, calls)
+		r.report.mu.Lock()
+		defer r.report.mu.Unlock()
+		r.report.pending = append(r.report.pending, pending{r, calls})
+		return errTests
 	})
 }
 
@@ -273,7 +322,9 @@ func (r *Run) step(ctx context.Context, name string, do func() error) error {
 			r.broke(name, err)
 		}
 	}
-	r.steps = append(r.steps, fmt.Sprintf("%-24s %-8s %s", name, verdict, clock(took)))
+	r.report.mu.Lock()
+	r.report.steps = append(r.report.steps, fmt.Sprintf("%-24s %-8s %s", name, verdict, clock(took)))
+	r.report.mu.Unlock()
 	r.say.Printf("== %s: %s (%s)", name, verdict, clock(took))
 	if err != nil && !errors.Is(err, errTests) {
 		return fmt.Errorf("%s: %w", name, errors.Join(errFailed, err))
@@ -293,7 +344,7 @@ func (r *Run) cephArgs(verb string) []string {
 
 // env is that of every program we start. Only the suites hear of the cluster: a unit test must not need it.
 func (r *Run) env(ceph bool) []string {
-	set := map[string]string{marker: r.root, "TMPDIR": r.tmpDir()}
+	set := map[string]string{marker: r.mark(), "TMPDIR": r.tmpDir()}
 	if ceph {
 		set["STRATA_CEPH_DIR"], set["STRATA_CEPH_PORT_BASE"] = r.cephDir(), strconv.Itoa(r.portBase)
 	}
@@ -347,7 +398,7 @@ func (r *Run) checkOnce() {
 // summary says how it all went.
 func (r *Run) summary(ctx context.Context) error {
 	fmt.Println()
-	for _, s := range r.steps {
+	for _, s := range r.report.steps {
 		fmt.Println(s)
 	}
 	if ctx.Err() == nil {

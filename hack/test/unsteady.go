@@ -35,12 +35,6 @@ type failure struct {
 	elapsed float64 // seconds
 }
 
-// unsteady is a test that failed and then passed. flags are those of its `go test`: the same test may be built in several ways.
-type unsteady struct {
-	failure
-	flags []string
-}
-
 // alarms are what no repetition can excuse: a program that crashed, a race, a broken kernel, data that isn't what was written.
 var alarms = []string{
 	"panic: ", "fatal error: ", "DATA RACE", "race detected during execution of test", "SIGSEGV",
@@ -123,20 +117,35 @@ func (c *call) final(f failure, all []once) string {
 	return ""
 }
 
-// again repeats what has failed in calls, alone. It returns errTests, or errUnsteady when all of it then passed.
-func (r *Run) again(ctx context.Context, calls []*call) error {
-	all, err := readOnce(r.path("tests", "once.txt"))
+// repeat runs again what has failed in all lanes, one test after the other and with nothing beside it.
+func (r *Run) repeat(ctx context.Context) error {
+	all := r.report.pending
+	if len(all) == 0 || ctx.Err() != nil {
+		return nil
+	}
+	err := r.step(ctx, "repetition", func() error { return r.again(ctx, all) })
+	if errors.Is(err, errTests) {
+		return nil // it is counted
+	}
+	return err
+}
+
+// again returns errTests, or errUnsteady when all that had failed then passed.
+func (r *Run) again(ctx context.Context, all []pending) error {
+	listed, err := readOnce(r.path("tests", "once.txt"))
 	if err != nil {
 		r.broke("tests/once.txt", err)
 		return errTests
 	}
 	count := 0
-	for _, c := range calls {
-		for _, f := range c.failures {
-			count++
-			if why := c.final(f, all); why != "" {
-				r.say.Printf("not repeated: %s %s: %s", f.name.pkg, f.name.test, why)
-				return errTests
+	for _, p := range all {
+		for _, c := range p.calls {
+			for _, f := range c.failures {
+				count++
+				if why := c.final(f, listed); why != "" {
+					r.say.Printf("not repeated: %s %s: %s", f.name.pkg, f.name.test, why)
+					return errTests
+				}
 			}
 		}
 	}
@@ -144,23 +153,24 @@ func (r *Run) again(ctx context.Context, calls []*call) error {
 	case len(r.results.failed) > count:
 		r.say.Printf("not repeated: the run has failed by something else")
 		return errTests
-	case len(r.results.unsteady)+count > maxUnsteady:
+	case count > maxUnsteady:
 		r.say.Printf("not repeated: these are more than the %d unsteady tests that a run may have", maxUnsteady)
 		return errTests
 	}
-	if r.ceph {
-		if err := r.tool(ctx, r.cephTool(), r.cephArgs("start")...); err != nil {
-			r.broke("ceph for the repetition", err)
-			return errTests
-		}
-	}
-	for _, c := range calls {
-		for _, f := range c.failures {
-			if !r.passesAgain(ctx, c, f) {
+	for _, p := range all {
+		if p.lane.ceph {
+			if err := p.lane.tool(ctx, p.lane.cephTool(), p.lane.cephArgs("start")...); err != nil {
+				r.broke("ceph for the repetition", err)
 				return errTests
 			}
-			r.results.steady(f.name)
-			r.results.unsteady = append(r.results.unsteady, unsteady{f, c.flags})
+		}
+		for _, c := range p.calls {
+			for _, f := range c.failures {
+				if !p.lane.passesAgain(ctx, c, f) {
+					return errTests
+				}
+				r.results.steady(f)
+			}
 		}
 	}
 	return errUnsteady
@@ -198,11 +208,12 @@ func pattern(test string) string {
 	return strings.Join(parts, "/")
 }
 
-// steady takes a test off those that have failed.
-func (r *Results) steady(n testName) {
+// steady counts a failed test as unsteady.
+func (r *Results) steady(f failure) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if i := slices.Index(r.failed, n); i >= 0 {
+	if i := slices.Index(r.failed, f.name); i >= 0 {
 		r.failed = slices.Delete(r.failed, i, i+1)
 	}
+	r.unsteady = append(r.unsteady, f)
 }

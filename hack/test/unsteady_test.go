@@ -35,7 +35,6 @@ func TestWhatFailsIsRepeated(t *testing.T) {
 		name     string
 		code     string
 		once     string // tests/once.txt
-		before   int    // unsteady tests of the run so far
 		failed   []string
 		unsteady []string
 		said     []string
@@ -75,10 +74,6 @@ func TestWhatFailsIsRepeated(t *testing.T) {
 		{
 			name: "three are too many", code: `func TestA(t *testing.T) { ` + first + ` }` + "\nfunc TestB(t *testing.T) { " + first + " }\nfunc TestC(t *testing.T) { " + first + " }",
 			failed: []string{"tests/p TestA", "tests/p TestB", "tests/p TestC"}, said: []string{"not repeated: these are more"}, notSaid: []string{"again"},
-		},
-		{
-			name: "with those before they are too many", code: `func TestA(t *testing.T) { ` + first + ` }`, before: 2,
-			failed: []string{"tests/p TestA"}, notSaid: []string{"again"},
 		},
 		{
 			name: "a listed one isn't", code: `func TestA(t *testing.T) { t.Run("x", func(t *testing.T) { ` + first + ` }) }`, once: "tests/p ^TestA$|/x$ it holds others' data",
@@ -121,9 +116,6 @@ func TestWhatFailsIsRepeated(t *testing.T) {
 				files["tests/once.txt"] = c.once
 			}
 			r, said := checkout(t, files)
-			for range c.before {
-				r.results.unsteady = append(r.results.unsteady, unsteady{})
-			}
 			flags := []string{"-timeout", "1m"}
 			switch {
 			case strings.Contains(c.name, "race"):
@@ -132,11 +124,14 @@ func TestWhatFailsIsRepeated(t *testing.T) {
 				flags = []string{"-timeout", "2s"}
 			}
 			r.tests(t.Context(), "p", goTest{"p", flags, []string{"./tests/p"}})
+			if err := r.repeat(t.Context()); err != nil {
+				t.Error(err)
+			}
 			if got := names(r.results.failed); !slices.Equal(got, c.failed) {
 				t.Errorf("failed: %q, want %q", got, c.failed)
 			}
 			var found []testName
-			for _, u := range r.results.unsteady[c.before:] {
+			for _, u := range r.results.unsteady {
 				found = append(found, u.name)
 			}
 			if got := names(found); !slices.Equal(got, c.unsteady) {
@@ -186,6 +181,9 @@ func TestLeftoversAreNeverExcused(t *testing.T) {
 	code := strings.Replace(strings.ReplaceAll(counted, "COUNTS", t.TempDir()), `"testing"`, "\"syscall\"\n\t\"testing\"", 1)
 	r, said := checkout(t, map[string]string{"tests/p/p_test.go": code + "func TestA(t *testing.T) { if times(t, \"a\") == 1 {" + leave + "} }"})
 	r.tests(t.Context(), "p", goTest{log: "p", packages: []string{"./tests/p"}})
+	if err := r.repeat(t.Context()); err != nil {
+		t.Error(err)
+	}
 	if got := names(r.results.failed); !slices.Equal(got, []string{"p left something behind", "tests/p TestA"}) {
 		t.Errorf("failed: %q\n%s", got, said())
 	}

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What the development cluster holds; hack/ceph makes it.
@@ -163,7 +165,8 @@ var built struct {
 }
 
 // program builds one of the programs, once in a test process, and returns its path. It is kept below .strata, so
-// that the next process finds the compiler's cache warm and the same path.
+// that the next process finds the compiler's cache warm and the same path. Others may build it, or start it, at the same time: the path
+// always leads to a whole program.
 func program(t testing.TB, name string) string {
 	t.Helper()
 	built.Lock()
@@ -177,16 +180,39 @@ func program(t testing.TB, name string) string {
 	}
 	how := programs[name]
 	path := filepath.Join(root, ".strata", "test-bin", name)
-	cmd := exec.Command("go", "build", "-tags", how[1], "-o", path, how[2])
+	made := filepath.Join(root, ".strata", "test-bin", "made", name)
+	if err := os.MkdirAll(filepath.Dir(made), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.Create(made + ".lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "build", "-tags", how[1], "-o", made, how[2])
 	cmd.Dir, cmd.Env = root, append(os.Environ(), how[0])
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", name, err, out)
+	}
+	// The compiler makes a new file, or leaves the one that is right.
+	if err := errors.Join(removeIfThere(made+".new"), os.Link(made, made+".new"), os.Rename(made+".new", path)); err != nil {
+		t.Fatal(err)
 	}
 	if built.paths == nil {
 		built.paths = map[string]string{}
 	}
 	built.paths[name] = path
 	return path
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // Eventually waits until ok returns nil, and fails with its last error.
