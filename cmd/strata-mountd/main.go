@@ -42,6 +42,7 @@ func run() error {
 	flags.StringVar(&o.StateDir, "state-dir", "/var/lib/strata/mountd", "directory of the records of the mounts; no two holders may share one")
 	flags.StringVar(&o.LogDir, "log-dir", "/var/log/strata", "directory of what the clients print")
 	flags.StringVar(&o.CephFuse, "ceph-fuse", "ceph-fuse", "path or name of ceph-fuse")
+	flags.StringVar(&o.MetricsAddress, "metrics-address", "", "host:port of Prometheus metrics and /healthz; empty: none")
 	flags.Uint32Var(&o.AllowUID, "allow-uid", 0, "the user who may ask")
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	logging := flag.NewFlagSet("", flag.ContinueOnError)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/strata-csi/strata/pkg/clusters"
 	"github.com/strata-csi/strata/pkg/controller"
+	"github.com/strata-csi/strata/pkg/events"
 	"github.com/strata-csi/strata/pkg/metrics"
 	"github.com/strata-csi/strata/pkg/scratch/provisioner"
 	"github.com/strata-csi/strata/pkg/scratch/report"
@@ -63,6 +64,8 @@ func RunController(ctx context.Context, o ControllerOptions, dial warm.Dial) err
 		ready:    func(context.Context) error { return nil },
 		registry: metrics.NewRegistry(),
 		topology: o.Topology || o.Scratch,
+
+		monitoring: monitoring{tell: events.None{}},
 	}
 	if o.ClusterConfig != "" {
 		store, err := clusters.Open(clusters.Options{Path: o.ClusterConfig, Controller: true, Validate: warm.CheckCluster})
@@ -72,6 +75,7 @@ func RunController(ctx context.Context, o ControllerOptions, dial warm.Dial) err
 		backend := warm.New(warm.Options{Clusters: store, Dial: dial, Lease: o.LockLease, CopyWait: o.CopyWait})
 		defer backend.Close()
 		tiers.Register(volume.Warm, backend)
+		s.monitoring.teams(backend)
 		s.clusters = store
 		s.ready = func(ctx context.Context) error { return errors.Join(store.Err(), backend.Ready(ctx)) }
 	}

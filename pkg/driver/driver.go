@@ -14,6 +14,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/strata-csi/strata/pkg/clusters"
+	"github.com/strata-csi/strata/pkg/events"
 	"github.com/strata-csi/strata/pkg/identity"
 	"github.com/strata-csi/strata/pkg/metrics"
 	"github.com/strata-csi/strata/pkg/rpc"
@@ -55,12 +56,14 @@ type service struct {
 	register func(grpc.ServiceRegistrar)
 	registry *prometheus.Registry
 	topology bool
+
+	monitoring monitoring
 	// background runs beside the service; each ends when its context does.
 	background []func(context.Context) error
 }
 
 // run serves until ctx ends, then lets running calls finish.
-func (s service) run(ctx context.Context) error {
+func (s *service) run(ctx context.Context) error {
 	server, err := rpc.New(ctx, rpc.Options{DriverName: identity.DriverName, Registerer: s.registry})
 	if err != nil {
 		return err
@@ -70,6 +73,9 @@ func (s service) run(ctx context.Context) error {
 			return fmt.Errorf("metrics of the cluster configuration: %w", err)
 		}
 		s.background = append(s.background, s.clusters.Watch)
+	}
+	if err := s.monitoring.register(s.registry); err != nil {
+		return err
 	}
 	csi.RegisterIdentityServer(server, &identity.Service{Ready: s.ready, Topology: s.topology})
 	s.register(server)
@@ -86,10 +92,13 @@ func (s service) run(ctx context.Context) error {
 	if s.MetricsAddress != "" {
 		group.Go(func() error { return s.serveMetrics(ctx) })
 	}
+	if s.MetricsAddress != "" || s.monitoring.tell != (events.None{}) {
+		group.Go(func() error { return s.monitoring.looks.Run(ctx) })
+	}
 	return group.Wait()
 }
 
-func (s service) serveMetrics(ctx context.Context) error {
+func (s *service) serveMetrics(ctx context.Context) error {
 	m, err := metrics.Listen(ctx, metrics.Options{Address: s.MetricsAddress, Gatherer: s.registry, Healthy: s.ready})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/strata-csi/strata/pkg/clusters"
+	"github.com/strata-csi/strata/pkg/events"
 	"github.com/strata-csi/strata/pkg/keylock"
 	"github.com/strata-csi/strata/pkg/metrics"
 	"github.com/strata-csi/strata/pkg/mountpoint"
@@ -55,6 +56,8 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 		ready:    func(context.Context) error { return nil },
 		registry: metrics.NewRegistry(),
 		topology: o.Topology || o.Scratch.Config != "",
+
+		monitoring: monitoring{tell: events.None{}},
 	}
 	prober := mountpoint.NewProber(0)
 	unmounter := mountpoint.NewUnmounter(prober)
@@ -71,6 +74,7 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 			return err
 		}
 		tiers.Register(volume.Warm, warm)
+		s.monitoring.mounts(warm, prober)
 	}
 	if o.Scratch.Config != "" {
 		scratch, err := openScratch(ctx, o, locks, unmounter)
@@ -79,6 +83,7 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 		}
 		defer scratch.close(ctx)
 		tiers.Register(volume.Scratch, scratch.backend)
+		s.monitoring.scratch(scratch.backend)
 		s.background = append(s.background, scratch.background()...)
 	}
 	server, err := node.New(node.Config{NodeID: o.NodeID, Tiers: tiers, Locks: locks, Unmounter: unmounter, Topology: s.topology})
@@ -89,7 +94,7 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 	return s.run(ctx)
 }
 
-func warmNode(store *clusters.Store, mountdSocket string, prober *mountpoint.Prober, unmounter *mountpoint.Unmounter) (tier.Stager, error) {
+func warmNode(store *clusters.Store, mountdSocket string, prober *mountpoint.Prober, unmounter *mountpoint.Unmounter) (*client.Stager, error) {
 	var fuse client.Mounter = client.NoFuse{}
 	if mountdSocket != "" {
 		fuse = client.NewFuseMounter(mountdSocket)

@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/klog/v2"
 
 	"github.com/strata-csi/strata/pkg/version"
 )
@@ -55,7 +57,12 @@ func (o Options) Validate() error {
 // Handler serves /metrics, /healthz and, when asked, /debug/pprof/.
 func Handler(o Options) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{}))
+	// A collector that fails takes only its own metrics with it; promhttp_metric_handler_errors_total and the log tell.
+	opts := promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, ErrorLog: errorLog{}}
+	if r, ok := o.Gatherer.(prometheus.Registerer); ok {
+		opts.Registry = r
+	}
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Gatherer, opts))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		if o.Healthy != nil {
 			if err := o.Healthy(r.Context()); err != nil {
@@ -73,6 +80,13 @@ func Handler(o Options) http.Handler {
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
 	return mux
+}
+
+// errorLog is where the handler tells what it could not gather.
+type errorLog struct{}
+
+func (errorLog) Println(v ...any) {
+	klog.Background().Error(nil, "Metrics", "cause", strings.TrimSpace(fmt.Sprintln(v...)))
 }
 
 // Server is listening and not yet serving.

@@ -25,7 +25,10 @@ func get(t *testing.T, url string) (int, string) {
 
 func start(t *testing.T, o Options) string {
 	t.Helper()
-	o.Address, o.Gatherer = "127.0.0.1:0", NewRegistry()
+	o.Address = "127.0.0.1:0"
+	if o.Gatherer == nil {
+		o.Gatherer = NewRegistry()
+	}
 	s, err := Listen(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

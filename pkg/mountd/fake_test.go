@@ -163,7 +163,8 @@ func index(words []string, prefix string) int {
 }
 
 func optionsBelow(dir, binary string) mountd.Options {
-	return mountd.Options{Socket: filepath.Join(dir, "s"), StateDir: filepath.Join(dir, "state"), LogDir: filepath.Join(dir, "log"), CephFuse: binary}
+	return mountd.Options{Socket: filepath.Join(dir, "s"), StateDir: filepath.Join(dir, "state"), LogDir: filepath.Join(dir, "log"), CephFuse: binary,
+		MetricsAddress: "127.0.0.1:0"}
 }
 
 // holder is a strata-mountd in a process of its own.

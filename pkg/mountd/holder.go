@@ -25,6 +25,8 @@ type holder struct {
 	unmounter *mountpoint.Unmounter
 	locks     keylock.Locks // by mountpoint
 
+	counts counts
+
 	mu     sync.Mutex
 	mounts map[string]*mount
 }
@@ -76,11 +78,15 @@ func (h *holder) adopt(ctx context.Context, e entry) {
 	if err != nil {
 		close(m.ended)
 		h.keep(m)
+		if leftMount(e) {
+			h.counts.died.Add(1)
+		}
 		klog.FromContext(ctx).Info("A client ended without us", "mountpoint", e.Spec.Mountpoint, "pid", e.PID)
 		return
 	}
 	m.state, m.exit = Running, ""
 	h.keep(m)
+	h.counts.adopted.Add(1)
 	klog.FromContext(ctx).Info("Adopted a client", "mountpoint", e.Spec.Mountpoint, "pid", e.PID)
 	// One that has mounted has read its key; one that hasn't may be about to.
 	if at, ok, err := mountpoint.Find(e.Spec.Mountpoint); err == nil && ok && e.owns(*at) {
@@ -111,11 +117,15 @@ func (h *holder) forget(m *mount) {
 func (h *holder) gone(ctx context.Context, m *mount, how string) {
 	last := tail(h.logDir, m.entry.Spec.Mountpoint)
 	h.mu.Lock()
+	e := m.entry
 	m.state, m.exit = Exited, how
 	if last != "" {
 		m.exit += "; it wrote: " + last
 	}
 	h.mu.Unlock()
+	if leftMount(e) {
+		h.counts.died.Add(1)
+	}
 	close(m.ended)
 	klog.FromContext(ctx).Info("A client ended", "mountpoint", m.entry.Spec.Mountpoint, "pid", m.entry.PID, "how", how)
 }

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
+
+	"github.com/strata-csi/strata/pkg/metrics"
 )
 
 // Options of a server.
@@ -20,6 +22,8 @@ type Options struct {
 	StateDir string // records of the mounts; one holder at a time
 	LogDir   string // what the clients print
 	CephFuse string // path or name of ceph-fuse
+	// MetricsAddress is where Prometheus metrics and /healthz are served, host:port; empty: nowhere.
+	MetricsAddress string
 	// AllowUID is the one user who may ask, by the peer's credentials of the kernel.
 	AllowUID uint32
 }
@@ -36,6 +40,11 @@ func (o Options) Validate() error {
 	}
 	if o.CephFuse == "" {
 		return errors.New("--ceph-fuse: is missing")
+	}
+	if o.MetricsAddress != "" {
+		if err := (metrics.Options{Address: o.MetricsAddress}).Validate(); err != nil {
+			return fmt.Errorf("--metrics-address: %w", err)
+		}
 	}
 	return nil
 }
@@ -67,9 +76,28 @@ func Run(ctx context.Context, o Options) error {
 	var calls sync.WaitGroup
 	defer func() { cancel(); calls.Wait() }()
 	calls.Go(func() { h.tidy(serving) })
+	failed := make(chan error, 1)
+	if o.MetricsAddress != "" {
+		run, err := h.serveMetrics(serving, o.MetricsAddress)
+		if err != nil {
+			_ = l.Close()
+			return err
+		}
+		calls.Go(func() {
+			if err := run(); err != nil {
+				failed <- err
+				_ = l.Close()
+			}
+		})
+	}
 	for {
 		conn, err := l.AcceptUnix()
 		if err != nil {
+			select {
+			case err := <-failed:
+				return err
+			default:
+			}
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -116,6 +144,7 @@ func (h *holder) serve(ctx context.Context, conn *net.UnixConn, allowed uint32) 
 		err = send(conn, reply{Version: Version, Mount: &mounts[i], More: true}, -1)
 	}
 	if err != nil {
+		h.counts.refused.Add(1)
 		answer.Code, answer.Message = codeOf(err), err.Error()
 		klog.FromContext(ctx).Info("Refused", "reason", err.Error())
 	}

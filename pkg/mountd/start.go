@@ -163,6 +163,7 @@ func (h *holder) launch(ctx context.Context, spec Spec, key *os.File) error {
 		return errors.Join(fmt.Errorf("%w: %w", ErrFailed, err), h.store.remove(spec.Mountpoint))
 	}
 	m.entry.PID, m.entry.StartTime = cmd.Process.Pid, startTime(cmd.Process.Pid)
+	h.counts.started.Add(1)
 	h.keep(m)
 	go func() {
 		_ = cmd.Wait()

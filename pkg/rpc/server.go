@@ -27,7 +27,7 @@ const (
 // Options of a server. Only DriverName is needed.
 type Options struct {
 	DriverName string                // label of the metric
-	Registerer prometheus.Registerer // of the metric csi_plugin_operations_seconds; nil: no metric
+	Registerer prometheus.Registerer // of the metrics of the calls; nil: none
 	Deadline   time.Duration         // of a call that comes without one; 0: 2 minutes
 	Grace      time.Duration         // for running calls at the end, after which they are cancelled; 0: 30 seconds
 }
@@ -47,22 +47,23 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		o.Grace = defaultGrace
 	}
 	chain := []grpc.UnaryServerInterceptor{withRequestID(klog.FromContext(ctx)), logged}
+	s := &Server{grace: o.Grace}
 	if o.Registerer != nil {
-		operations := newOperations()
-		if err := o.Registerer.Register(operations); err != nil {
-			return nil, fmt.Errorf("metric of the calls: %w", err)
+		operations, flying := newOperations(), newCalls(func() []string { return methodsOf(s.Server) })
+		for _, c := range []prometheus.Collector{operations, flying} {
+			if err := o.Registerer.Register(c); err != nil {
+				return nil, fmt.Errorf("metrics of the calls: %w", err)
+			}
 		}
-		chain = append(chain, measured(o.DriverName, operations))
+		chain = append(chain, measured(o.DriverName, operations, flying))
 	}
 	chain = append(chain, recovered, coded, bounded(o.Deadline))
-	return &Server{
-		Server: grpc.NewServer(
-			grpc.ChainUnaryInterceptor(chain...),
-			grpc.MaxRecvMsgSize(maxMessage),
-			grpc.MaxConcurrentStreams(maxCalls),
-		),
-		grace: o.Grace,
-	}, nil
+	s.Server = grpc.NewServer(
+		grpc.ChainUnaryInterceptor(chain...),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxConcurrentStreams(maxCalls),
+	)
+	return s, nil
 }
 
 // Run serves the listener until ctx ends. Then it takes no new call, lets the running ones finish for the time of grace, cancels what

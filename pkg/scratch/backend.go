@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,9 @@ type Backend struct {
 	changed   func()
 	boot      string
 	mounts    string
+
+	// reaping is what the Reaper did, for metrics: volumes it destroyed, and those without a record that it saw last.
+	reaping struct{ destroyed, strays atomic.Int64 }
 
 	// space is for who chooses a disk and then takes room on it. Looking at a disk may take long: nobody else waits for it.
 	space sync.Mutex

@@ -28,6 +28,7 @@ type fakeDisk struct {
 	// destroying, if set, is called within Destroy, when the volume is half gone.
 	destroying func()
 	broken     map[string]bool // half destroyed: can't be mounted
+	conditions []volume.Condition
 }
 
 func newFakeDisk(name string, capacity int64) *fakeDisk {
@@ -169,8 +170,18 @@ func (f *fakeDisk) Usage(_ context.Context, name, _ string) (volume.Usage, error
 }
 
 func (f *fakeDisk) Health(context.Context, string, string) ([]volume.Condition, error) {
-	return nil, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conditions, f.fail["Health"]
 }
+
+// unwell makes every volume on the disk show these conditions.
+func (f *fakeDisk) unwell(conditions ...volume.Condition) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conditions = conditions
+}
+
 func (f *fakeDisk) Close() error { return nil }
 
 // has tells whether the disk holds a volume of an id, and its size.

@@ -80,6 +80,7 @@ func (r *Reaper) Reap(ctx context.Context) error {
 			}
 		}
 	}
+	r.backend.reaping.strays.Store(int64(len(r.strays)))
 	return errors.Join(errs...)
 }
 
@@ -117,6 +118,9 @@ func (r *Reaper) look(ctx context.Context, id string, pods map[string]bool) erro
 	failpoint.Hit("scratch/reaper/before-destroy")
 	if err := b.discard(ctx, rec); err != nil {
 		return err
+	}
+	if _, still := b.record(id); !still { // of one on a lost disk, only the mount went
+		b.reaping.destroyed.Add(1)
 	}
 	if rec.Inline {
 		return mountpoint.RemoveMountpoint(rec.Path)
@@ -178,6 +182,7 @@ func (r *Reaper) lookForStrays(ctx context.Context, d disk.Disk) error {
 			continue
 		}
 		if err == nil {
+			r.backend.reaping.destroyed.Add(1)
 			klog.FromContext(ctx).Info("Destroyed a scratch volume without a record", "disk", d.Name(), "name", name)
 		}
 	}

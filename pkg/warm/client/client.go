@@ -67,6 +67,7 @@ type Stager struct {
 	Config
 	fuseTypes []string           // as the mount table shows ceph-fuse
 	asking    singleflight.Group // reads of a mount that may not answer, by mount
+	repairs   repairs
 }
 
 // New returns a Stager.

@@ -68,6 +68,7 @@ func (s *Stager) Stage(ctx context.Context, spec tier.StageSpec) error {
 		ctx := context.WithoutCancel(ctx)
 		return errors.Join(err, s.discard(ctx, spec.Path), m.Unmounted(ctx, spec.Path))
 	}
+	s.repairs.done(ctx, spec.ID, spec.Path)
 	return nil
 }
 
@@ -89,6 +90,9 @@ func (s *Stager) makeWay(ctx context.Context, id volume.ID, path string, readOnl
 		return false, nil
 	case mountpoint.Dead(err), errors.Is(err, errIncomplete):
 		klog.FromContext(ctx).Info("replacing a mount that is not usable", "volume", id, "path", path, "cause", err)
+		if mountpoint.Dead(err) {
+			s.repairs.begin(path)
+		}
 		return false, s.discard(ctx, path)
 	}
 	return false, err
@@ -128,6 +132,7 @@ func (s *Stager) Unstage(ctx context.Context, id volume.ID, path string) error {
 	if err != nil {
 		return mounterror.Wrap(err)
 	}
+	s.repairs.giveUp(path)
 	return errors.Join(s.Kernel.Unmounted(ctx, path), s.Fuse.Unmounted(ctx, path))
 }
 
