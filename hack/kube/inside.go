@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -25,6 +26,10 @@ func inGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true}
 func insideMain(l Layout, args []string) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel() // whoever has called this is gone
+	}()
 	withCeph, err := strconv.ParseBool(args[0])
 	if err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -19,8 +18,8 @@ import (
 // file is which one it is, under any name.
 type file struct{ device, inode uint64 }
 
-// detachLoops detaches the loop devices over files below the directory, and removes what the device mapper has made of
-// them. What was mounted from them went with the mount namespaces, and the kernel takes a moment for it.
+// detachLoops detaches the loop devices over files below the directory. What was mounted from them went with the mount
+// namespaces, and the kernel takes a moment for it.
 func detachLoops(ctx context.Context, l Layout, say *Progress) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -34,9 +33,6 @@ func detachLoops(ctx context.Context, l Layout, say *Progress) error {
 			if !told[d] {
 				say.Step("detaching %s", d)
 				told[d] = true
-			}
-			if err := removeMapped(ctx, filepath.Base(d)); err != nil {
-				return false, fmt.Sprintf("%s to be free (%v)", d, err), nil
 			}
 			if err := detach(d); err != nil {
 				return false, "", err
@@ -109,31 +105,6 @@ func detach(device string) error {
 	defer f.Close()
 	if err := unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0); err != nil && !errors.Is(err, unix.ENXIO) {
 		return fmt.Errorf("detach %s: %w", device, err)
-	}
-	return nil
-}
-
-// removeMapped removes what the device mapper has on top of a block device, the topmost first.
-func removeMapped(ctx context.Context, device string) error {
-	holders, err := os.ReadDir("/sys/block/" + device + "/holders")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, h := range holders {
-		if err := removeMapped(ctx, h.Name()); err != nil {
-			return err
-		}
-		name, err := os.ReadFile("/sys/block/" + h.Name() + "/dm/name")
-		if err != nil {
-			return err
-		}
-		out, err := exec.CommandContext(ctx, "dmsetup", "remove", "--noudevsync", strings.TrimSpace(string(name))).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("dmsetup remove: %w: %s", err, out)
-		}
 	}
 	return nil
 }

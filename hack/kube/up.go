@@ -93,6 +93,12 @@ func up(ctx context.Context, l Layout, withCeph bool, say *Progress) error {
 	}
 	cmd := exec.CommandContext(ctx, command[0], append(command[1:], rest...)...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	// Closed when this program ends, however it does: the one inside mustn't go on when nobody holds the lock.
+	alive, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	defer alive.Close()
 	// nsenter waits for what it has started, and takes no signal for it: the group gets it.
 	cmd.SysProcAttr = inGroup()
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
