@@ -25,7 +25,13 @@ kernel has no CephFS client it needs strata-mountd, which holds the ceph-fuse pr
 configuration file and a state directory. Each tier is served when its file is given. The program can be killed and
 restarted at any time: no mount changes, and the new process finds them all.
 
+In Kubernetes it registers itself with kubelet (--registration-dir) and, with --kubeconfig, takes the startup taint
+csi.strata.dev/not-ready off its Node once kubelet has it, learns which pods live, and reports its room for scratch volumes.
+It needs no API to serve: while the API doesn't answer, nothing that nobody seems to own is destroyed.
+
   strata-node --endpoint unix:///csi/csi.sock --node-id "$(hostname)" --cluster-config /etc/strata/clusters.yaml
+  strata-node --endpoint unix:///var/lib/kubelet/plugins/csi.strata.dev/csi.sock --registration-dir /var/lib/kubelet/plugins_registry \
+    --kubeconfig in-cluster --node-id "$NODE_NAME" --cluster-config /etc/strata/clusters.yaml
   strata-node --scratch-config /etc/strata/scratch.yaml --probe   # which disks can be used, how, and why the others can't
 
 Flags:
@@ -50,9 +56,12 @@ func run() error {
 	flags.StringVar(&o.Scratch.Config, "scratch-config", "", "scratch configuration file; empty: no tier scratch")
 	flags.StringVar(&o.Scratch.StateDir, "state-dir", "/var/lib/strata/node", "directory of this node's journal, which must outlive the machine's restart")
 	flags.StringVar(&o.Scratch.KubeletDir, "kubelet-dir", "/var/lib/kubelet", "kubelet's --root-dir: which pods are on the node")
-	flags.StringVar(&o.Scratch.ReportDir, "scratch-report-dir", "", "directory to report the room for scratch volumes in; empty: none")
+	flags.StringVar(&o.Scratch.ReportDir, "scratch-report-dir", "", "directory to report the room for scratch volumes in; empty: a ConfigMap, with --kubeconfig")
 	flags.DurationVar(&o.Scratch.ReapEvery, "scratch-reap-every", time.Minute, "how often to look for scratch volumes that nobody owns")
 	probe := flags.Bool("probe", false, "try the disks of --scratch-config, print what was found, and exit: 0 when every pool has a disk")
+	flags.StringVar(&o.RegistrationDir, "registration-dir", "", "kubelet's plugins_registry, where this program registers itself; empty: somebody else does (node-driver-registrar)")
+	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "credentials of the Kubernetes API: an absolute path, or in-cluster for the pod's ServiceAccount; empty: the API isn't asked")
+	flags.StringVar(&o.Namespace, "namespace", "strata", "namespace of the driver: where this node's ConfigMap with its room for scratch volumes is")
 	flags.BoolVar(&o.Topology, "topology", false, "tell nodes apart, as tier scratch needs; the same in the controller and on every node")
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	logging := flag.NewFlagSet("", flag.ContinueOnError)

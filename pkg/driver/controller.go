@@ -9,14 +9,12 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
-	"k8s.io/klog/v2"
 
 	"github.com/strata-csi/strata/pkg/clusters"
 	"github.com/strata-csi/strata/pkg/controller"
 	"github.com/strata-csi/strata/pkg/events"
 	"github.com/strata-csi/strata/pkg/metrics"
 	"github.com/strata-csi/strata/pkg/scratch/provisioner"
-	"github.com/strata-csi/strata/pkg/scratch/report"
 	"github.com/strata-csi/strata/pkg/tier"
 	"github.com/strata-csi/strata/pkg/volume"
 	"github.com/strata-csi/strata/pkg/warm"
@@ -31,7 +29,8 @@ type ControllerOptions struct {
 	CopyWait time.Duration
 	// Scratch: tier scratch is served.
 	Scratch bool
-	// ScratchReportDir is where the nodes say what room they have, see ScratchNodeOptions; empty: it isn't known.
+	// ScratchReportDir is where the nodes say what room they have, see ScratchNodeOptions; empty: they say it through the Kubernetes API, and
+	// without Kubeconfig it isn't known.
 	ScratchReportDir string
 }
 
@@ -80,9 +79,9 @@ func RunController(ctx context.Context, o ControllerOptions, dial warm.Dial) err
 		s.ready = func(ctx context.Context) error { return errors.Join(store.Err(), backend.Ready(ctx)) }
 	}
 	if o.Scratch {
-		var reports report.Source
-		if o.ScratchReportDir != "" {
-			reports = report.NewReader(klog.FromContext(ctx), o.ScratchReportDir, reportAge)
+		reports, err := openReports(ctx, o)
+		if err != nil {
+			return err
 		}
 		tiers.Register(volume.Scratch, provisioner.New(reports))
 	}

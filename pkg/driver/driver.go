@@ -16,6 +16,7 @@ import (
 	"github.com/strata-csi/strata/pkg/clusters"
 	"github.com/strata-csi/strata/pkg/events"
 	"github.com/strata-csi/strata/pkg/identity"
+	"github.com/strata-csi/strata/pkg/kube"
 	"github.com/strata-csi/strata/pkg/metrics"
 	"github.com/strata-csi/strata/pkg/rpc"
 	"github.com/strata-csi/strata/pkg/version"
@@ -32,6 +33,10 @@ type Common struct {
 	// Topology: the driver tells nodes apart (CSI: VOLUME_ACCESSIBILITY_CONSTRAINTS), which tier scratch needs and turns on. It must be the
 	// same in the controller and on every node, those without scratch disks included.
 	Topology bool
+	// Kubeconfig is the path of a kubeconfig, or kube.InCluster; empty: the Kubernetes API isn't asked for anything.
+	Kubeconfig string
+	// Namespace is the driver's own, where the nodes' ConfigMaps are.
+	Namespace string
 }
 
 // Validate says which option is wrong and what it may be.
@@ -44,6 +49,9 @@ func (o Common) Validate() error {
 			return fmt.Errorf("--metrics-address: %w", err)
 		}
 	}
+	if o.Kubeconfig != "" {
+		return kube.CheckOptions(o.Kubeconfig, o.Namespace)
+	}
 	return nil
 }
 
@@ -52,11 +60,10 @@ type service struct {
 	Common
 	clusters *clusters.Store // nil without tier warm
 	// ready answers Identity's Probe and /healthz.
-	ready    func(context.Context) error
-	register func(grpc.ServiceRegistrar)
-	registry *prometheus.Registry
-	topology bool
-
+	ready      func(context.Context) error
+	register   func(grpc.ServiceRegistrar)
+	registry   *prometheus.Registry
+	topology   bool
 	monitoring monitoring
 	// background runs beside the service; each ends when its context does.
 	background []func(context.Context) error

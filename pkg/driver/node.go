@@ -27,7 +27,9 @@ type NodeOptions struct {
 	NodeID string
 	// MountdSocket is the path of strata-mountd's socket; empty: this node mounts with its kernel only.
 	MountdSocket string
-	Scratch      ScratchNodeOptions
+	// RegistrationDir is kubelet's plugins_registry; empty: somebody else registers the driver.
+	RegistrationDir string
+	Scratch         ScratchNodeOptions
 }
 
 // Validate says which option is wrong and what it may be.
@@ -37,6 +39,9 @@ func (o NodeOptions) Validate() error {
 	}
 	if o.MountdSocket != "" && !filepath.IsAbs(o.MountdSocket) {
 		return fmt.Errorf("--mountd-socket: %q is not an absolute path", o.MountdSocket)
+	}
+	if o.RegistrationDir != "" && !filepath.IsAbs(o.RegistrationDir) {
+		return fmt.Errorf("--registration-dir: %q is not an absolute path", o.RegistrationDir)
 	}
 	if o.ClusterConfig == "" && o.Scratch.Config == "" {
 		return errors.New("--cluster-config, --scratch-config: one of them must be given; without either this node serves no tier")
@@ -59,6 +64,21 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 
 		monitoring: monitoring{tell: events.None{}},
 	}
+	kubelet, err := register(o)
+	if err != nil {
+		return err
+	}
+	if kubelet != nil {
+		s.ready = kubelet.Ready
+		s.background = append(s.background, kubelet.Run)
+	}
+	api, err := openCluster(o)
+	if err != nil {
+		return err
+	}
+	if api != nil {
+		s.background = append(s.background, func(ctx context.Context) error { return api.KeepStartupTaintOff(ctx, s.ready) })
+	}
 	prober := mountpoint.NewProber(0)
 	unmounter := mountpoint.NewUnmounter(prober)
 	locks := new(keylock.Locks)
@@ -77,7 +97,7 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 		s.monitoring.mounts(warm, prober)
 	}
 	if o.Scratch.Config != "" {
-		scratch, err := openScratch(ctx, o, locks, unmounter)
+		scratch, err := openScratch(ctx, o, locks, unmounter, api, kubelet)
 		if err != nil {
 			return err
 		}

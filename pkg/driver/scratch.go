@@ -5,16 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
 
 	"github.com/strata-csi/strata/pkg/failpoint"
 	"github.com/strata-csi/strata/pkg/journal"
 	"github.com/strata-csi/strata/pkg/keylock"
 	"github.com/strata-csi/strata/pkg/mountpoint"
+	"github.com/strata-csi/strata/pkg/registration"
 	"github.com/strata-csi/strata/pkg/scratch"
 	"github.com/strata-csi/strata/pkg/scratch/config"
 	"github.com/strata-csi/strata/pkg/scratch/probe"
@@ -31,7 +34,7 @@ type ScratchNodeOptions struct {
 	StateDir string
 	// KubeletDir is kubelet's --root-dir.
 	KubeletDir string
-	// ReportDir is where the node says what room it has; empty: nowhere.
+	// ReportDir is where the node says what room it has; empty: through the Kubernetes API, and without Kubeconfig nowhere.
 	ReportDir string
 	// ReapEvery is how often the reaper looks for volumes that nobody owns.
 	ReapEvery time.Duration
@@ -59,19 +62,24 @@ func (o ScratchNodeOptions) Validate() error {
 // reportEvery is how often a node reports when nothing changes; a controller gives up on a report that is several times as old.
 const reportEvery = time.Minute
 
+// reporter tells the controller what room there is.
+type reporter interface {
+	Write(ctx context.Context, r report.Report) error
+}
+
 // scratchNode is tier scratch of one node with what runs beside its services.
 type scratchNode struct {
 	backend  *scratch.Backend
 	journal  *journal.Journal
 	reaper   *scratch.Reaper
 	options  ScratchNodeOptions
-	reporter *report.Writer
+	reporter reporter // nil: nobody is told
 	node     string
 	changed  chan struct{}
 }
 
 // openScratch takes the state directory for this process, tries the disks, and reads the journal.
-func openScratch(ctx context.Context, o NodeOptions, locks *keylock.Locks, unmounter *mountpoint.Unmounter) (_ *scratchNode, err error) {
+func openScratch(ctx context.Context, o NodeOptions, locks *keylock.Locks, unmounter *mountpoint.Unmounter, api *cluster, kubelet *registration.Registration) (_ *scratchNode, err error) {
 	c, err := config.Load(o.Scratch.Config)
 	if err != nil {
 		return nil, err
@@ -100,10 +108,17 @@ func openScratch(ctx context.Context, o NodeOptions, locks *keylock.Locks, unmou
 		return nil, err
 	}
 	s.reaper = scratch.NewReaper(s.backend, scratch.KubeletDir(o.Scratch.KubeletDir), c.Grace)
-	if o.Scratch.ReportDir != "" {
+	if api != nil {
+		seesKubelet := func() bool { return kubelet != nil && kubelet.SeesKubelet() }
+		s.reaper.Ask(api, seesKubelet)
+	}
+	switch {
+	case o.Scratch.ReportDir != "":
 		if s.reporter, err = report.NewWriter(o.Scratch.ReportDir); err != nil {
 			return nil, err
 		}
+	case api != nil:
+		s.reporter = report.NewKeeper(api.report.Write)
 	}
 	return s, nil
 }
@@ -131,29 +146,43 @@ func (s *scratchNode) background() []func(context.Context) error {
 	return all
 }
 
-// report says what room there is whenever that changes, and now and then.
+const (
+	// settle is how long changes are collected: many pods may start at once.
+	settle = 500 * time.Millisecond
+	// reportAgain is the time to the next try after an error.
+	reportAgain = 10 * time.Second
+)
+
+// report says what room there is whenever that changes, and now and then; not all nodes at once.
 func (s *scratchNode) report(ctx context.Context) error {
-	tick := time.NewTicker(reportEvery)
-	defer tick.Stop()
 	for {
-		classes, err := s.backend.Capacities(ctx)
-		if err == nil {
-			segment := volume.Segment{tier.NodeKey: s.node}
-			for k, v := range s.backend.Segment() {
-				segment[k] = v
-			}
-			err = s.reporter.Write(report.Report{Node: s.node, Segment: segment, Time: time.Now().UTC(), Classes: classes})
-		}
-		if err != nil && ctx.Err() == nil {
+		next := wait.Jitter(reportEvery*9/10, 0.2)
+		if err := s.reportOnce(ctx); err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "Reporting the room for scratch volumes")
+			next = wait.Jitter(reportAgain, 0.5)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-time.After(next):
 		case <-s.changed:
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(settle):
+			}
 		}
 	}
+}
+
+func (s *scratchNode) reportOnce(ctx context.Context) error {
+	classes, err := s.backend.Capacities(ctx)
+	if err != nil {
+		return err
+	}
+	segment := volume.Segment{tier.NodeKey: s.node}
+	maps.Copy(segment, s.backend.Segment())
+	return s.reporter.Write(ctx, report.Report{Node: s.node, Segment: segment, Time: time.Now().UTC(), Classes: classes})
 }
 
 func (s *scratchNode) close(ctx context.Context) {

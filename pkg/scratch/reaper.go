@@ -30,6 +30,13 @@ type Reaper struct {
 	pods    PodSource
 	grace   time.Duration
 	now     func() time.Time
+	proc    string // /proc
+	// See Ask.
+	cluster        Cluster
+	seesContainers func() bool
+	// ungrown are records of grown claims whose PersistentVolume wasn't there, and since when; see reapGrown.
+	ungrown  map[string]time.Time
+	nextLook time.Time
 	// strays are what was found on a disk without a record, and when first.
 	strays map[stray]time.Time
 }
@@ -39,7 +46,7 @@ type stray struct{ disk, name string }
 
 // NewReaper returns a Reaper that waits for grace between the first sight of an orphan and its end.
 func NewReaper(b *Backend, pods PodSource, grace time.Duration) *Reaper {
-	return &Reaper{backend: b, pods: pods, grace: grace, now: time.Now, strays: map[stray]time.Time{}}
+	return &Reaper{backend: b, pods: pods, grace: grace, now: time.Now, proc: "/proc", ungrown: map[string]time.Time{}, strays: map[stray]time.Time{}}
 }
 
 // lockPatience is how long the reaper waits for a volume that a call is busy with; it comes again.
@@ -63,13 +70,14 @@ func (r *Reaper) Run(ctx context.Context, every time.Duration) error {
 
 // Reap looks once at every record and every disk. After an error of one volume or of one disk the others are still done.
 func (r *Reaper) Reap(ctx context.Context) error {
-	pods, err := r.pods.Pods(ctx)
+	all := r.backend.records()
+	owners, err := r.owners(ctx, all)
 	if err != nil {
 		return fmt.Errorf("nothing is destroyed, since it isn't known which pods live: %w", err)
 	}
 	var errs []error
-	for _, rec := range r.backend.records() {
-		if err := r.look(ctx, rec.ID, pods); err != nil {
+	for _, rec := range all {
+		if err := r.look(ctx, rec.ID, owners); err != nil {
 			errs = append(errs, fmt.Errorf("volume %s: %w", rec.ID, err))
 		}
 	}
@@ -81,12 +89,15 @@ func (r *Reaper) Reap(ctx context.Context) error {
 		}
 	}
 	r.backend.reaping.strays.Store(int64(len(r.strays)))
+	if err := r.reapGrown(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("records of grown claims: %w", err))
+	}
 	return errors.Join(errs...)
 }
 
 // look marks a volume as an orphan, or no orphan, and destroys one that has been for long enough. Under the volume's lock: a request
 // for it waits, and then finds it whole or not at all.
-func (r *Reaper) look(ctx context.Context, id string, pods map[string]bool) error {
+func (r *Reaper) look(ctx context.Context, id string, o owners) error {
 	b := r.backend
 	wait, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
@@ -99,7 +110,7 @@ func (r *Reaper) look(ctx context.Context, id string, pods map[string]bool) erro
 	if !ok {
 		return nil
 	}
-	why := b.orphan(rec, pods)
+	why := b.orphan(rec, o)
 	switch {
 	case why == "" && rec.Orphan.IsZero():
 		return nil
@@ -116,6 +127,11 @@ func (r *Reaper) look(ctx context.Context, id string, pods map[string]bool) erro
 	}
 	logger(ctx, rec).Info("Destroying a scratch volume that nobody owns", "why", why, "since", rec.Orphan)
 	failpoint.Hit("scratch/reaper/before-destroy")
+	if rec.Inline {
+		if err := b.unmountKubelets(ctx, rec); err != nil {
+			return err
+		}
+	}
 	if err := b.discard(ctx, rec); err != nil {
 		return err
 	}
@@ -129,9 +145,11 @@ func (r *Reaper) look(ctx context.Context, id string, pods map[string]bool) erro
 }
 
 // orphan says why nobody can own a volume, or "".
-func (b *Backend) orphan(r record, pods map[string]bool) string {
-	if r.Inline && !pods[r.Pod.UID] {
-		return fmt.Sprintf("pod %s/%s (%s) is gone", r.Pod.Namespace, r.Pod.Name, r.Pod.UID)
+func (b *Backend) orphan(r record, o owners) string {
+	if r.Inline {
+		if why := o.gone(r); why != "" {
+			return why
+		}
 	}
 	if _, found, err := mountpoint.Find(r.Path); err != nil || found {
 		return "" // in use, as far as can be seen

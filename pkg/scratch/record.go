@@ -142,6 +142,14 @@ func (l *ledger) putGrown(name string, g grown) error {
 	return nil
 }
 
+func (l *ledger) removeGrown(name string) error {
+	if err := l.journal.Delete(grownKey + name); err != nil {
+		return err
+	}
+	delete(l.grown, name)
+	return nil
+}
+
 // has says whether a volume of that name on that disk has a record.
 func (l *ledger) has(name string, d disk.Disk) bool {
 	r, ok := l.records[name]

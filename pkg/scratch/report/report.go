@@ -1,5 +1,5 @@
 // Package report is what a node says of the room it has for scratch volumes, and how a controller learns of it: through a directory
-// that both see, or through anything else that is a Source.
+// that both see, or through the Kubernetes API.
 //
 // A report is a hint for placing volumes and never an account: the node itself decides, from its journal, whether a volume fits. So a
 // report may be late, and one that is lost costs a retry at most.

@@ -34,7 +34,7 @@ func write(t *testing.T, dir string, reports ...Report) {
 		t.Fatal(err)
 	}
 	for _, r := range reports {
-		if err := w.Write(r); err != nil {
+		if err := w.Write(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -129,7 +129,7 @@ func TestAFileThatIsNoReportHidesNoOther(t *testing.T) {
 	r, said := reader(t, dir)
 	expect(t, r, good)
 	for _, name := range strings.Fields("empty torn negative nowhere never liar elsewhere huge fifo dir link") {
-		if !strings.Contains(said(), `file="`+name+`.json"`) {
+		if !strings.Contains(said(), `report="`+name+`.json"`) {
 			t.Errorf("nothing was said of %s:\n%s", name, said())
 		}
 	}
@@ -185,7 +185,7 @@ func TestReadersAndWritersAtOnce(t *testing.T) {
 	for i := range 3 {
 		wg.Go(func() {
 			for n := range int64(50) {
-				if err := w.Write(of(fmt.Sprintf("n%d", i), n)); err != nil {
+				if err := w.Write(t.Context(), of(fmt.Sprintf("n%d", i), n)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -219,8 +219,94 @@ func TestWriteRefusesWhatMisleads(t *testing.T) {
 	} {
 		r := of("a", 1)
 		change(&r)
-		if err := w.Write(r); !errors.Is(err, volume.ErrInvalid) {
+		if err := w.Write(t.Context(), r); !errors.Is(err, volume.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// lister is the place of reports other than a directory.
+type lister struct {
+	texts map[string][]byte
+	err   error
+}
+
+func (l *lister) List(context.Context) (map[string][]byte, error) { return l.texts, l.err }
+
+func TestReportsOfAList(t *testing.T) {
+	place := &lister{texts: map[string][]byte{}}
+	put := func(name string, r Report) {
+		t.Helper()
+		raw, err := encode(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		place.texts[name] = raw
+	}
+	a, b, old := of("a", 10), of("b", 20), of("old", 1)
+	old.Time = old.Time.Add(-2 * time.Minute)
+	put("x-a", a)
+	put("x-b", b)
+	put("x-old", old)
+	put("x-liar", a)
+	place.texts["x-empty"] = nil
+	log := ktesting.NewLogger(t, ktesting.NewConfig(ktesting.BufferLogs(true)))
+	r := NewListReader(log, place, func(node string) string { return "x-" + node }, time.Minute)
+	r.cached = 0
+	for range 2 {
+		expect(t, r, a, b)
+	}
+	said := log.GetSink().(ktesting.Underlier).GetBuffer().String()
+	for _, want := range []string{"x-liar holds the report of node a, whose place is x-a", "x-empty is no report", "node old reported last"} {
+		if n := strings.Count(said, want); n != 1 {
+			t.Errorf("%q was said %d times:\n%s", want, n, said)
+		}
+	}
+	place.err = errors.New("the API is down")
+	if _, err := r.Reports(t.Context()); !errors.Is(err, volume.ErrUnavailable) || !errors.Is(err, place.err) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestKeeperWritesNothingTwice(t *testing.T) {
+	var written []Report
+	var fail error
+	k := NewKeeper(func(_ context.Context, raw []byte) error {
+		if fail != nil {
+			return fail
+		}
+		r, err := decode(raw)
+		written = append(written, r)
+		return err
+	})
+	r := of("a", 10)
+	write := func(want int, err error) {
+		t.Helper()
+		if got := k.Write(t.Context(), r); !errors.Is(got, err) {
+			t.Fatalf("got %v, want %v", got, err)
+		}
+		if len(written) != want {
+			t.Fatalf("%d were written, want %d", len(written), want)
+		}
+	}
+	write(1, nil)
+	r.Time = r.Time.Add(MaxAge/2 - time.Second)
+	write(1, nil)
+	r.Time = r.Time.Add(time.Second)
+	write(2, nil)
+	r.Classes = map[string]volume.Capacity{"default": {Available: 9}}
+	write(3, nil)
+	r.Segment = volume.Segment{tier.NodeKey: "a"}
+	write(4, nil)
+	r.Time = r.Time.Add(-time.Hour) // the clock was set
+	write(5, nil)
+	if d := cmp.Diff(r, written[4]); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+	// What failed may have been written all the same, or something else may be there.
+	fail = errors.New("no answer")
+	r.Time = r.Time.Add(MaxAge)
+	write(5, fail)
+	fail = nil
+	write(6, nil)
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,7 +21,7 @@ func NewWriter(dir string) (*Writer, error) {
 
 // Write replaces the node's report, so that a Reader sees the old one or the new one. It isn't made safe against a power cut: the node
 // reports anew when it is back. Call it after a change and, for a Reader to see that the node lives, every minute.
-func (w *Writer) Write(r Report) error {
+func (w *Writer) Write(_ context.Context, r Report) error {
 	raw, err := encode(r)
 	if err != nil {
 		return err

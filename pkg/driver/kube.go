@@ -1,0 +1,67 @@
+package driver
+
+import (
+	"context"
+
+	"k8s.io/klog/v2"
+
+	"github.com/strata-csi/strata/pkg/identity"
+	"github.com/strata-csi/strata/pkg/kube"
+	"github.com/strata-csi/strata/pkg/registration"
+	"github.com/strata-csi/strata/pkg/rpc"
+	"github.com/strata-csi/strata/pkg/scratch/report"
+)
+
+// cluster is what a node knows of the Kubernetes cluster that it is in. Its methods are what the reaper asks.
+type cluster struct {
+	*kube.NodePods
+	*kube.Volumes
+	*kube.Node
+	report *kube.NodeReport
+}
+
+// openCluster reads the credentials and asks nothing yet. Without --kubeconfig there is no cluster: nil.
+func openCluster(o NodeOptions) (*cluster, error) {
+	if o.Kubeconfig == "" {
+		return nil, nil
+	}
+	client, err := kube.Connect(o.Kubeconfig, "strata-node")
+	if err != nil {
+		return nil, err
+	}
+	node := kube.NewNode(client, o.NodeID)
+	return &cluster{
+		NodePods: kube.NewNodePods(client, o.NodeID),
+		Volumes:  kube.NewVolumes(client, identity.DriverName),
+		Node:     node,
+		report:   kube.NewReports(client, o.Namespace).Of(node),
+	}, nil
+}
+
+// register returns what makes kubelet know of the driver, or nil when that is somebody else's.
+func register(o NodeOptions) (*registration.Registration, error) {
+	if o.RegistrationDir == "" {
+		return nil, nil
+	}
+	endpoint, err := rpc.SocketPath(o.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	return registration.New(registration.Options{Dir: o.RegistrationDir, Driver: identity.DriverName, Endpoint: endpoint}), nil
+}
+
+// openReports is where the controller learns what room the nodes have; nil: nowhere.
+func openReports(ctx context.Context, o ControllerOptions) (report.Source, error) {
+	log := klog.FromContext(ctx)
+	switch {
+	case o.ScratchReportDir != "":
+		return report.NewReader(log, o.ScratchReportDir, reportAge), nil
+	case o.Kubeconfig != "":
+		client, err := kube.Connect(o.Kubeconfig, "strata-controller")
+		if err != nil {
+			return nil, err
+		}
+		return report.NewListReader(log, kube.NewReports(client, o.Namespace), kube.ReportName, reportAge), nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,144 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// api is an API server with a namespace and a node of the test's own.
+type api struct {
+	*testing.T
+	corev1.CoreV1Interface
+	namespace, node string
+	real            bool
+}
+
+// eachAPI runs a test with client-go's fake and, where STRATA_KUBECONFIG names one, with a real API server: the fake has neither validation
+// nor field selectors, conflicts, pages and resource versions.
+func eachAPI(t *testing.T, test func(a *api)) {
+	t.Helper()
+	t.Run("fake", func(t *testing.T) {
+		test(newAPI(t, fake.NewClientset().CoreV1(), false))
+	})
+	t.Run("real", func(t *testing.T) {
+		path := os.Getenv("STRATA_KUBECONFIG")
+		if path == "" {
+			t.Skip("STRATA_KUBECONFIG names no API server")
+		}
+		c, err := clientcmd.BuildConfigFromFlags("", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.QPS, c.Burst = 100, 100
+		client, err := kubernetes.NewForConfig(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		test(newAPI(t, client.CoreV1(), true))
+	})
+}
+
+func newAPI(t *testing.T, client corev1.CoreV1Interface, isReal bool) *api {
+	t.Helper()
+	name := fmt.Sprintf("strata-test-%x", time.Now().UnixNano())
+	a := &api{T: t, CoreV1Interface: client, namespace: name, node: name, real: isReal}
+	_, err := client.Namespaces().Create(t.Context(), &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	a.must(err)
+	t.Cleanup(func() { _ = client.Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}) })
+	_, err = client.ServiceAccounts(name).Create(t.Context(), &v1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{})
+	if err != nil && !strings.Contains(err.Error(), "exists") {
+		t.Fatal(err)
+	}
+	a.makeNode(name)
+	return a
+}
+
+func (a *api) must(err error) {
+	a.Helper()
+	if err != nil {
+		a.Fatal(err)
+	}
+}
+
+func (a *api) makeNode(name string, taints ...v1.Taint) *v1.Node {
+	a.Helper()
+	n, err := a.Nodes().Create(a.Context(), &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "fake-node-uid"}, Spec: v1.NodeSpec{Taints: taints}}, metav1.CreateOptions{})
+	a.must(err)
+	a.Cleanup(func() { _ = a.Nodes().Delete(context.Background(), name, metav1.DeleteOptions{}) })
+	return n
+}
+
+// pod makes a pod that is on a node already; the API server gives it a UID, the fake none, so one is given.
+func (a *api) pod(name, node string, phase v1.PodPhase, annotations map[string]string) string {
+	a.Helper()
+	pod := &v1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations},
+		Spec:       v1.PodSpec{NodeName: node, Containers: []v1.Container{{Name: "c", Image: "none"}}},
+	}
+	if !a.real {
+		pod.UID = types.UID("uid-of-" + name)
+	}
+	made, err := a.Pods(a.namespace).Create(a.Context(), pod, metav1.CreateOptions{})
+	a.must(err)
+	made.Status.Phase = phase
+	_, err = a.Pods(a.namespace).UpdateStatus(a.Context(), made, metav1.UpdateOptions{})
+	a.must(err)
+	return string(made.UID)
+}
+
+func (a *api) volume(name, driver, handle string) {
+	a.Helper()
+	_, err := a.PersistentVolumes().Create(a.Context(), &v1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: a.namespace + "-" + name},
+		Spec: v1.PersistentVolumeSpec{
+			Capacity: v1.ResourceList{v1.ResourceStorage: resource.MustParse("1Gi")}, AccessModes: []v1.PersistentVolumeAccessMode{v1.ReadWriteOnce},
+			PersistentVolumeSource: v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{Driver: driver, VolumeHandle: handle}},
+		},
+	}, metav1.CreateOptions{})
+	a.must(err)
+	a.Cleanup(func() {
+		_ = a.PersistentVolumes().Delete(context.Background(), a.namespace+"-"+name, metav1.DeleteOptions{})
+	})
+}
+
+// eventually waits for what a cache of the API server learns a moment later.
+func (a *api) eventually(what string, ok func() bool) {
+	a.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			a.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// racedNodes does something before the first patch.
+type racedNodes struct {
+	corev1.NodeInterface
+	before   func()
+	conflict error
+	patches  int
+}
+
+func (n *racedNodes) Patch(ctx context.Context, name string, pt types.PatchType, data []byte, o metav1.PatchOptions, sub ...string) (*v1.Node, error) {
+	n.patches++
+	if n.patches == 1 {
+		n.before()
+		if n.conflict != nil {
+			return nil, n.conflict
+		}
+	}
+	return n.NodeInterface.Patch(ctx, name, pt, data, o, sub...)
+}

@@ -1,0 +1,55 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+)
+
+// Annotations of the mirror pod of a static pod. Both hold the static pod's UID, which kubelet's paths have and CSI requests name; the mirror
+// pod in the API has another (applyDefaults in pkg/kubelet/config and getPodHash in pkg/kubelet/pod of Kubernetes 1.35).
+const (
+	mirrorAnnotation = "kubernetes.io/config.mirror"
+	hashAnnotation   = "kubernetes.io/config.hash"
+)
+
+// NodePods knows the pods of one node.
+type NodePods struct {
+	pods corev1.PodInterface
+	node string
+}
+
+// NewNodePods returns the pods of the Node of that name.
+func NewNodePods(client corev1.CoreV1Interface, node string) *NodePods {
+	return &NodePods{pods: client.Pods(metav1.NamespaceAll), node: node}
+}
+
+// Pods returns the UIDs of all pods that are assigned to the node, in any phase: one that has ended owns its volumes until it is gone. A static
+// pod counts with both of its UIDs. It asks for what is true now, see the package. An answer without a single pod is an error:
+// there is the driver's own, so more likely the name of the node is wrong.
+func (p *NodePods) Pods(ctx context.Context) (map[string]bool, error) {
+	list, err := p.pods.List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", p.node).String()})
+	if err != nil {
+		return nil, fmt.Errorf("list the pods of node %s: %w", p.node, err)
+	}
+	uids := map[string]bool{}
+	for i := range list.Items {
+		pod := &list.Items[i]
+		if pod.Spec.NodeName != p.node {
+			return nil, fmt.Errorf("list the pods of node %s: the API answers with a pod of node %q", p.node, pod.Spec.NodeName)
+		}
+		uids[string(pod.UID)] = true
+		for _, a := range [...]string{mirrorAnnotation, hashAnnotation} {
+			if uid := pod.Annotations[a]; uid != "" {
+				uids[uid] = true
+			}
+		}
+	}
+	if len(uids) == 0 {
+		return nil, fmt.Errorf("the API has no pod on node %s, not even this driver's: --node-id must be the Node's name", p.node)
+	}
+	return uids, nil
+}
