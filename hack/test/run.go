@@ -137,7 +137,7 @@ var quick = []string{"examples", "static"}
 // withoutCeph are long and need no cluster either: they run beside those that do.
 var withoutCeph = []string{"scratch", "sanity/scratch"}
 
-const suiteTimeout = "15m"
+const suiteTimeout = "25m"
 
 // all does everything, or only what names says and what that needs. It returns an error when it makes no sense to go on.
 func (r *Run) all(ctx context.Context, names map[string]bool) error {
@@ -263,7 +263,7 @@ func (r *Run) unit(ctx context.Context) {
 	}
 	failpoint := tags + ",failpoint"
 	r.tests(ctx, "unit",
-		goTest{"unit", []string{"-race", "-timeout", "10m", "-tags", tags}, dirs},
+		goTest{"unit", []string{"-race", "-timeout", "15m", "-tags", tags}, dirs},
 		// The tag changes the whole program, so these are tests of another one.
 		goTest{"failpoint", []string{"-race", "-timeout", "1m", "-tags", failpoint}, []string{"./pkg/failpoint", "./pkg/journal"}},
 		goTest{"killed", []string{"-timeout", "5m", "-tags", failpoint, "-run", "^TestKilledAnywhere$"}, []string{"./pkg/scratch/loop"}},

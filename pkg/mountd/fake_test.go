@@ -230,14 +230,14 @@ func (h *holder) kill() {
 }
 
 func (h *holder) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	h.t.Cleanup(cancel)
 	return ctx
 }
 
 func (h *holder) eventually(what string, ok func() bool) {
 	h.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("not in time: %s\n%s", what, h.output())

@@ -173,7 +173,7 @@ func TestRemoveTargetDeletesNothingWithContent(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := unmounter().Unmount(within(t, 5*time.Second), target); err != nil {
+	if err := unmounter().Unmount(within(t, time.Minute), target); err != nil {
 		t.Fatal(err)
 	}
 	if err := mountpoint.RemoveTarget(target); err != nil {

@@ -88,13 +88,13 @@ func TestUnmountRemovesEveryMountOfTheStack(t *testing.T) {
 	for range 3 {
 		mountpointtest.TmpFS(t, d)
 	}
-	if err := unmounter().Unmount(within(t, 5*time.Second), d); err != nil {
+	if err := unmounter().Unmount(within(t, time.Minute), d); err != nil {
 		t.Fatal(err)
 	}
 	if m, ok := find(t, d); ok {
 		t.Fatalf("left: %+v", m)
 	}
-	if err := unmounter().Unmount(within(t, 5*time.Second), d); err != nil {
+	if err := unmounter().Unmount(within(t, time.Minute), d); err != nil {
 		t.Fatalf("with nothing mounted: %v", err)
 	}
 }
@@ -106,7 +106,7 @@ func TestUnmountWhileStopsAtTheMountThatMayNotGo(t *testing.T) {
 	}
 	keep := errors.New("another's")
 	asked := 0
-	err := unmounter().UnmountWhile(within(t, 5*time.Second), d, func(context.Context) error {
+	err := unmounter().UnmountWhile(within(t, time.Minute), d, func(context.Context) error {
 		if asked++; asked == 3 {
 			return keep
 		}
@@ -129,7 +129,7 @@ func TestABusyMountStaysAndTheErrorSaysWhatToDo(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		err = unmounter().Unmount(within(t, 5*time.Second), d)
+		err = unmounter().Unmount(within(t, time.Minute), d)
 		if !errors.Is(err, mountpoint.ErrBusy) || !strings.Contains(err.Error(), "fuser -vm "+d) {
 			t.Fatalf("err = %v", err)
 		}
@@ -145,7 +145,7 @@ func TestABusyMountStaysAndTheErrorSaysWhatToDo(t *testing.T) {
 			t.Fatal(err)
 		}
 		mountpointtest.TmpFS(t, sub)
-		err := unmounter().Unmount(within(t, 5*time.Second), d)
+		err := unmounter().Unmount(within(t, time.Minute), d)
 		if !errors.Is(err, mountpoint.ErrBusy) || !strings.Contains(err.Error(), sub) {
 			t.Fatalf("err = %v", err)
 		}
@@ -179,7 +179,7 @@ func TestADeadMountInUseIsDetached(t *testing.T) {
 	if err := unix.Unmount(d, 0); err != unix.EBUSY {
 		t.Fatalf("the mount should be busy: %v", err)
 	}
-	if err := unmounter().Unmount(within(t, 5*time.Second), d); err != nil {
+	if err := unmounter().Unmount(within(t, time.Minute), d); err != nil {
 		t.Fatal(err)
 	}
 	if m, ok := find(t, d); ok {
@@ -218,7 +218,7 @@ func TestRemoveMountpointDeletesNothingButAnEmptyDirectory(t *testing.T) {
 			}
 		})
 	}
-	if err := unmounter().Unmount(within(t, 5*time.Second), mounted); err != nil {
+	if err := unmounter().Unmount(within(t, time.Minute), mounted); err != nil {
 		t.Fatal(err)
 	}
 	if err := mountpoint.RemoveMountpoint(mounted); err != nil {

@@ -24,7 +24,7 @@ func TestWatchTellsOfMounts(t *testing.T) {
 	// Others may mount something meanwhile: the table decides, as for every caller.
 	until := func(w *mountpoint.Changes, want bool) {
 		t.Helper()
-		limit := time.After(20 * time.Second)
+		limit := time.After(time.Minute)
 		for {
 			_, mounted, err := mountpoint.Find(dir)
 			if err != nil {

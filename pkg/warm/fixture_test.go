@@ -128,7 +128,7 @@ func within(t testing.TB, limit time.Duration) context.Context {
 // eventually waits until ok returns nil.
 func eventually(t testing.TB, what string, ok func() error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := ok()
 		if err == nil {

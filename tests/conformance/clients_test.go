@@ -20,7 +20,7 @@ import (
 func TestEvictedClientMountsAgain(t *testing.T) {
 	c := dial(t)
 	tree := c.Tree(fsName)
-	if _, err := tree.ReadDir(within(t, 10*time.Second), "/"); err != nil {
+	if _, err := tree.ReadDir(within(t, patience), "/"); err != nil {
 		t.Fatal(err)
 	}
 	var status struct {
@@ -30,7 +30,7 @@ func TestEvictedClientMountsAgain(t *testing.T) {
 			} `json:"mdsmap"`
 		}
 	}
-	raw, err := c.Mon(within(t, 10*time.Second), map[string]any{"prefix": "fs dump"})
+	raw, err := c.Mon(within(t, patience), map[string]any{"prefix": "fs dump"})
 	if err == nil {
 		err = json.Unmarshal(raw, &status)
 	}
@@ -63,11 +63,11 @@ func TestEvictedClientMountsAgain(t *testing.T) {
 		}
 	}
 	start := time.Now()
-	if err := tree.SetXattr(within(t, 30*time.Second), "/", "user.conformance", "x"); err != nil {
+	if err := tree.SetXattr(within(t, patience), "/", "user.conformance", "x"); err != nil {
 		t.Errorf("after the eviction: %v", err)
 	}
 	t.Logf("mounted again in %s", time.Since(start).Round(time.Millisecond))
-	if err := tree.RemoveXattr(within(t, 10*time.Second), "/", "user.conformance"); err != nil {
+	if err := tree.RemoveXattr(within(t, patience), "/", "user.conformance"); err != nil {
 		t.Errorf("after the eviction: %v", err)
 	}
 }
@@ -81,7 +81,7 @@ func TestBlocklistedClientConnectsAgain(t *testing.T) {
 	before := addresses(t)
 	c := dial(t)
 	o := c.Objects(poolRep, "strata-conformance")
-	if err := o.Lock(within(t, 10*time.Second), "blocklist", "l", "c", time.Second); err != nil {
+	if err := o.Lock(within(t, patience), "blocklist", "l", "c", time.Second); err != nil {
 		t.Fatal(err)
 	}
 	blocked := 0
@@ -95,10 +95,10 @@ func TestBlocklistedClientConnectsAgain(t *testing.T) {
 		t.Fatal("no address of ours found")
 	}
 	time.Sleep(1200 * time.Millisecond) // the lease of the client that is shut out
-	if err := o.Lock(within(t, 30*time.Second), "blocklist", "l", "c", time.Second); err != nil {
+	if err := o.Lock(within(t, patience), "blocklist", "l", "c", time.Second); err != nil {
 		t.Errorf("after being blocklisted: %v", err)
 	}
-	if _, err := c.Mon(within(t, 10*time.Second), map[string]any{"prefix": "df"}); err != nil {
+	if _, err := c.Mon(within(t, patience), map[string]any{"prefix": "df"}); err != nil {
 		t.Errorf("monitors: %v", err)
 	}
 }
@@ -162,7 +162,7 @@ func TestDialFails(t *testing.T) {
 				t.Fatal("connected")
 			}
 			t.Logf("%s: %v", time.Since(start).Round(time.Millisecond), err)
-			if took := time.Since(start); took > 7*time.Second {
+			if took := time.Since(start); took > 5*time.Second+late {
 				t.Errorf("took %s", took)
 			}
 			if strings.Contains(err.Error(), o.Key) {
@@ -183,7 +183,7 @@ func TestDialFails(t *testing.T) {
 func TestCloseEndsCallsAndLeavesNothing(t *testing.T) {
 	dial(t) // what the libraries start once in a process
 	before := runtime.NumGoroutine()
-	c, err := librados.Dial(within(t, 30*time.Second), options(t))
+	c, err := librados.Dial(within(t, patience), options(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestCloseEndsCallsAndLeavesNothing(t *testing.T) {
 			t.Errorf("after Close: %v, want ErrClosed", err)
 		}
 	}
-	for deadline := time.Now().Add(20 * time.Second); runtime.NumGoroutine() > before+2; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > before+2; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 		}

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ceph/go-ceph/cephfs"
 
@@ -72,7 +71,7 @@ func options(t *testing.T) librados.Options {
 // dial connects to the cluster until the test ends.
 func dial(t *testing.T) *librados.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c, err := librados.Dial(ctx, options(t))
 	if err != nil {

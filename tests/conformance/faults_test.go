@@ -15,7 +15,11 @@ import (
 )
 
 // patience is how long a daemon may take to be back and answer.
-const patience = time.Minute
+const patience = 4 * time.Minute
+
+// late is by how much the answer to a call may come after its deadline. What doesn't heed a deadline takes minutes, or never ends; a machine whose
+// cores are busy takes seconds.
+const late = 20 * time.Second
 
 func list(ctx context.Context, c ceph.Conn) error {
 	_, err := c.Mgr(ctx, map[string]any{"prefix": "fs subvolumegroup ls", "vol_name": fsName})
@@ -34,7 +38,7 @@ func hungAt(t *testing.T, what string, err error, start time.Time, deadline time
 	if !errors.Is(err, ceph.ErrHung) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%s: %v, want ErrHung", what, err)
 	}
-	if took := time.Since(start); took < deadline || took > deadline+2*time.Second {
+	if took := time.Since(start); took < deadline || took > deadline+late {
 		t.Errorf("%s: came back after %s, want %s", what, took, deadline)
 	}
 }
@@ -69,13 +73,13 @@ func TestManagerIsDown(t *testing.T) {
 			default:
 			}
 			// Nothing else waits for the manager.
-			if _, err := c.Mon(within(t, 10*time.Second), map[string]any{"prefix": "mgr stat"}); err != nil {
+			if _, err := c.Mon(within(t, patience), map[string]any{"prefix": "mgr stat"}); err != nil {
 				t.Errorf("monitors: %v", err)
 			}
-			if _, err := c.Tree(fsName).ReadDir(within(t, 10*time.Second), "/"); err != nil {
+			if _, err := c.Tree(fsName).ReadDir(within(t, patience), "/"); err != nil {
 				t.Errorf("tree: %v", err)
 			}
-			if err := c.Objects(poolRep, "strata-conformance").Lock(within(t, 10*time.Second), "mgr-down", "l", "c", time.Second); err != nil {
+			if err := c.Objects(poolRep, "strata-conformance").Lock(within(t, patience), "mgr-down", "l", "c", time.Second); err != nil {
 				t.Errorf("lock: %v", err)
 			}
 
@@ -141,7 +145,7 @@ func TestCallsAreBoundedWhileTheManagerIsFrozen(t *testing.T) {
 
 func TestMetadataServersAreDown(t *testing.T) {
 	mounted, c := dial(t), dial(t)
-	if _, err := mounted.Tree(fsName).ReadDir(within(t, 10*time.Second), "/"); err != nil {
+	if _, err := mounted.Tree(fsName).ReadDir(within(t, patience), "/"); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range []string{"mds.a", "mds.b"} {
@@ -159,14 +163,14 @@ func TestMetadataServersAreDown(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: a directory was made without a metadata server", name)
 		}
-		if took := time.Since(start); took > 4*time.Second {
+		if took := time.Since(start); took > 2*time.Second+late {
 			t.Errorf("%s: took %s", name, took)
 		}
 	}
 	back()
 	for name, conn := range map[string]*librados.Conn{"mounted before": mounted, "not mounted": c} {
 		for ctx := within(t, patience); ; time.Sleep(200 * time.Millisecond) {
-			one, cancel := context.WithTimeout(ctx, 5*time.Second)
+			one, cancel := context.WithTimeout(ctx, 20*time.Second)
 			_, err := conn.Tree(fsName).ReadDir(one, "/")
 			cancel()
 			if err == nil {
@@ -178,5 +182,5 @@ func TestMetadataServersAreDown(t *testing.T) {
 			t.Logf("%s, not yet: %v", name, err)
 		}
 	}
-	_ = c.Tree(fsName).RemoveDir(within(t, 10*time.Second), "/conformance") // the abandoned call may have made it
+	_ = c.Tree(fsName).RemoveDir(within(t, patience), "/conformance") // the abandoned call may have made it
 }

@@ -84,6 +84,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// lease is short, as nearly every row waits for that of the controller that it kills.
+const lease = 2 * time.Second
+
 func TestRequestsSurviveTheDeathOfTheController(t *testing.T) {
 	r := newRun(t)
 	n := 0
@@ -110,7 +113,7 @@ func TestRequestsSurviveTheDeathOfTheController(t *testing.T) {
 func newRun(t *testing.T) *run {
 	ceph := harness.NewCeph(t)
 	r := &run{t: t, ceph: ceph, prefix: harness.NewPrefix(t), controls: map[string]func() string{}}
-	r.other = harness.NewController(t, ceph, harness.ControllerOptions{Prefix: r.prefix})
+	r.other = harness.NewController(t, ceph, harness.ControllerOptions{Prefix: r.prefix, Lease: lease})
 	r.root = ceph.RootMount(t)
 	for i, op := range operations {
 		r.controls[op.name] = sync.OnceValue(func() string { return r.control(op, i) })
@@ -175,8 +178,8 @@ func (r *run) evict(t testing.TB, pid int) {
 // kill starts a controller that dies at a failpoint of the call.
 func (r *run) kill(t testing.TB, point string, do func(csi.ControllerClient) error) *harness.Controller {
 	t.Helper()
-	c := harness.NewController(t, r.ceph, harness.ControllerOptions{Prefix: r.prefix, Failpoint: "warm/" + point})
-	harness.Eventually(t, "failpoint "+point+" is reached", 2*time.Minute, func() error {
+	c := harness.NewController(t, r.ceph, harness.ControllerOptions{Prefix: r.prefix, Lease: lease, Failpoint: "warm/" + point})
+	harness.Eventually(t, "failpoint "+point+" is reached", harness.Patience, func() error {
 		err := do(c)
 		switch status.Code(err) {
 		case codes.Unavailable:
@@ -187,7 +190,7 @@ func (r *run) kill(t testing.TB, point string, do func(csi.ControllerClient) err
 		t.Fatalf("failpoint %s wasn't reached: the call answered %v", point, err)
 		return nil
 	})
-	c.WaitKilled(time.Minute)
+	c.WaitKilled(harness.Patience)
 	return c
 }
 
@@ -221,7 +224,7 @@ func (r *run) neutral(s *subject) string {
 
 // call bounds one CSI call, generously: of a copy too.
 func call(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -229,7 +232,7 @@ func call(t testing.TB) context.Context {
 // retry does as an orchestrator: it repeats what is pending or was not available, and nothing else.
 func (s *subject) retry(what string, f func() error) {
 	s.t.Helper()
-	harness.Eventually(s.t, what, 2*time.Minute, func() error {
+	harness.Eventually(s.t, what, harness.Patience, func() error {
 		err := f()
 		switch status.Code(err) {
 		case codes.OK:

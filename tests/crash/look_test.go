@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -141,7 +140,7 @@ func checksum(t testing.TB, dir string) string {
 // removed by the purge.
 func (r *run) leavesNoVolume(t *testing.T, s *subject) {
 	t.Helper()
-	harness.Eventually(t, "the group is empty", 2*time.Minute, func() error {
+	harness.Eventually(t, "the group is empty", harness.Patience, func() error {
 		if left := r.entries(t, path.Join(r.root, "volumes", r.group(s))); len(left) > 0 {
 			return fmt.Errorf("subvolumes left over: %v", left)
 		}
@@ -190,7 +189,7 @@ func (r *run) finish(t *testing.T) {
 			r.deleteSnapshot(s)
 		}
 	}
-	harness.Eventually(t, "no subvolume is left over", 2*time.Minute, func() error {
+	harness.Eventually(t, "no subvolume is left over", harness.Patience, func() error {
 		if left := r.ceph.Subvolumes(t, r.prefix); len(left) > 0 {
 			return fmt.Errorf("left over: %v", left)
 		}
@@ -203,7 +202,7 @@ func (r *run) finish(t *testing.T) {
 			}
 		}
 	}
-	harness.Eventually(t, "no clone is queued", 2*time.Minute, func() error {
+	harness.Eventually(t, "no clone is queued", harness.Patience, func() error {
 		for _, link := range r.entries(t, path.Join(r.root, "volumes/_index/clone")) {
 			if to, err := os.Readlink(path.Join(r.root, "volumes/_index/clone", link)); err == nil && strings.Contains(to, string(r.prefix)+".") {
 				return fmt.Errorf("a clone is still queued: %s", to)
@@ -211,7 +210,7 @@ func (r *run) finish(t *testing.T) {
 		}
 		return nil
 	})
-	harness.Eventually(t, "the manager purges everything", 2*time.Minute, func() error {
+	harness.Eventually(t, "the manager purges everything", harness.Patience, func() error {
 		for _, name := range r.entries(t, path.Join(r.root, "volumes/_deleting")) {
 			base := path.Join(r.root, "volumes/_deleting", name)
 			if _, err := os.Stat(base); err != nil {

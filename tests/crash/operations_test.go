@@ -112,7 +112,7 @@ var operations = []operation{
 		prepare: func(r *run, s *subject) {
 			req := s.request(fromVolume(r.slow))
 			s.volume = &csi.Volume{VolumeId: r.id(s)}
-			harness.Eventually(s.t, "the copy is recorded", time.Minute, func() error {
+			harness.Eventually(s.t, "the copy is recorded", harness.Patience, func() error {
 				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 				defer cancel()
 				_, err := r.other.CreateVolume(ctx, req)

@@ -27,7 +27,7 @@ type ControllerOptions struct {
 	User      string            // Ceph user; strata-controller when empty
 	Defaults  map[string]string // StorageClass defaults in its cluster configuration
 	Monitor   string            // instead of the cluster's
-	Lease     time.Duration     // 2 s when zero: what a killed one holds up must not slow the tests
+	Lease     time.Duration     // 6 s when zero, through which a machine under load gets
 	CopyWait  time.Duration     // 60 s when zero
 	Failpoint string            // where it kills itself
 }
@@ -59,7 +59,7 @@ func NewController(t testing.TB, ceph *Ceph, o ControllerOptions) *Controller {
 		o.User = "strata-controller"
 	}
 	if o.Lease == 0 {
-		o.Lease = 2 * time.Second
+		o.Lease = 6 * time.Second
 	}
 	if o.CopyWait == 0 {
 		o.CopyWait = time.Minute
@@ -77,7 +77,7 @@ func NewController(t testing.TB, ceph *Ceph, o ControllerOptions) *Controller {
 			return
 		}
 		// Properly: the metadata server would wait a minute for what a killed one holds before it lets the next have it.
-		if err := c.process.stop(20 * time.Second); err != nil {
+		if err := c.process.stop(time.Minute); err != nil {
 			t.Error(err)
 		}
 	})

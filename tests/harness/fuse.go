@@ -32,13 +32,13 @@ func mountFuse(t testing.TB, c *Ceph, dir, user, keyring, path string, options .
 		}
 		select {
 		case <-ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			_ = cmd.Process.Kill()
 			<-ended
 		}
 	})
 	const fuseMagic = 0x65735546
-	Eventually(t, "ceph-fuse mounts "+path, time.Minute, func() error {
+	Eventually(t, "ceph-fuse mounts "+path, Patience, func() error {
 		select {
 		case err := <-ended:
 			ended <- err

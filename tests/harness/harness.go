@@ -117,7 +117,7 @@ func (c *Ceph) Rados(t testing.TB, args ...string) string {
 }
 
 func (c *Ceph) tool(name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, append([]string{"--conf", c.Conf(), "--keyring", c.AdminKeyring()}, args...)...)
 	var out, errs bytes.Buffer
@@ -214,6 +214,10 @@ func removeIfThere(path string) error {
 	}
 	return nil
 }
+
+// Patience is how long a test waits for what should come at once: two busy cores, emulated machines and two clusters make seconds of
+// it minutes, and where nothing is wrong it costs nothing.
+const Patience = 4 * time.Minute
 
 // Eventually waits until ok returns nil, and fails with its last error.
 func Eventually(t testing.TB, what string, limit time.Duration, ok func() error) {

@@ -80,11 +80,11 @@ func (n *Node) StartMountd() {
 	n.t.Helper()
 	n.mountd = launch(n.t, n.mountdLog, nil, "strata-mountd", "--socket", n.Mountd.Socket, "--state-dir", filepath.Join(n.Dir, "state"),
 		"--log-dir", filepath.Join(n.Dir, "log"), "--v", "5")
-	Eventually(n.t, "strata-mountd ready", time.Minute, func() error {
+	Eventually(n.t, "strata-mountd ready", Patience, func() error {
 		if n.mountd.exited() {
 			n.t.Fatalf("strata-mountd ended: %v\n%s", n.mountd.err, n.mountdLog)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		return n.Mountd.Ping(ctx)
 	})
@@ -128,7 +128,7 @@ func (n *Node) Publish(ctx context.Context, v *csi.Volume, name, pod string, mod
 // Mount stages and publishes a volume for one pod of the same name, and returns where the pod sees it.
 func (n *Node) Mount(v *csi.Volume, name string, mode csi.VolumeCapability_AccessMode_Mode) string {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	if err := n.Stage(ctx, v, name, mode); err != nil {
 		n.t.Fatalf("%s: stage: %v", n.ID, err)
@@ -142,7 +142,7 @@ func (n *Node) Mount(v *csi.Volume, name string, mode csi.VolumeCapability_Acces
 // Unmount undoes Mount.
 func (n *Node) Unmount(v *csi.Volume, name string) {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	if _, err := n.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: v.GetVolumeId(), TargetPath: n.Target(name)}); err != nil {
 		n.t.Fatalf("%s: unpublish: %v", n.ID, err)
@@ -165,7 +165,7 @@ func (n *Node) Mounts() []string {
 // Clients are the processes of ceph-fuse that the holder knows, by staging path.
 func (n *Node) Clients() map[string]mountd.Status {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	all, err := n.Mountd.List(ctx)
 	if err != nil {
@@ -197,7 +197,7 @@ func (n *Node) clean() {
 		}
 	}
 	for _, pid := range clients {
-		if err := waitGone(pid, 20*time.Second); err != nil {
+		if err := waitGone(pid, time.Minute); err != nil {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 			if err := waitGone(pid, 10*time.Second); err != nil {
 				n.t.Error(err)

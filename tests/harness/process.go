@@ -104,7 +104,7 @@ func (p *process) exited() bool {
 func dial(t testing.TB, p *process, socket string) *grpc.ClientConn {
 	t.Helper()
 	// Not before the socket is there: after a refusal gRPC would wait a second.
-	Eventually(t, p.name+" listening", time.Minute, func() error {
+	Eventually(t, p.name+" listening", Patience, func() error {
 		if p.exited() {
 			t.Fatalf("%s ended: %v\n%s", p.name, p.err, p.log)
 		}
@@ -119,7 +119,7 @@ func dial(t testing.TB, p *process, socket string) *grpc.ClientConn {
 		t.Fatal(err)
 	}
 	client := csi.NewIdentityClient(conn)
-	Eventually(t, p.name+" ready", time.Minute, func() error {
+	Eventually(t, p.name+" ready", Patience, func() error {
 		if p.exited() {
 			t.Fatalf("%s ended: %v\n%s", p.name, p.err, p.log)
 		}

@@ -214,7 +214,7 @@ func (n *ScratchNode) Second() (string, error) {
 	select {
 	case <-p.done:
 		return log.String(), p.err
-	case <-time.After(time.Minute):
+	case <-time.After(Patience):
 		p.kill()
 		n.t.Fatalf("a second strata-node runs on the same state directory\n%s", log)
 		return "", nil
@@ -238,7 +238,7 @@ func (n *ScratchNode) Died() {
 	n.t.Helper()
 	select {
 	case <-n.process.done:
-	case <-time.After(time.Minute):
+	case <-time.After(Patience):
 		n.t.Fatal("strata-node did not die at its failpoint")
 	}
 	if n.conn != nil {

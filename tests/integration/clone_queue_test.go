@@ -135,7 +135,7 @@ func TestCopiesDeletedAtOnce(t *testing.T) {
 				}
 				v := &csi.Volume{VolumeId: strings.Replace(source.GetVolumeId(), "pvc-source", req.GetName(), 1)}
 				if n%4 == 3 { // given up when it has begun
-					harness.Eventually(t, req.GetName()+" is being copied", 2*time.Minute, func() error {
+					harness.Eventually(t, req.GetName()+" is being copied", harness.Patience, func() error {
 						short, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 						defer cancel()
 						_, err := c.CreateVolume(short, req)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -39,7 +38,7 @@ func TestConfigurationIsReadAgain(t *testing.T) {
 
 	// A mistake: what was in force stays so, and Probe tells.
 	c.WriteConfig(credential, "default: {pool: warm-data}")
-	harness.Eventually(t, "the mistake is told", 20*time.Second, func() error {
+	harness.Eventually(t, "the mistake is told", harness.Patience, func() error {
 		err := probe()
 		if err == nil || !strings.Contains(err.Error(), "default") {
 			return fmt.Errorf("probe: %w", errors.Join(err, errors.New("no word of it")))
@@ -56,7 +55,7 @@ func TestConfigurationIsReadAgain(t *testing.T) {
 
 	c.SetDefaults(map[string]string{"fsName": harness.FS, "pool": harness.DataPool})
 	c.WriteConfig(credential)
-	harness.Eventually(t, "the new default is in force", 20*time.Second, func() error {
+	harness.Eventually(t, "the new default is in force", harness.Patience, func() error {
 		if got := poolOfNew(); got != harness.DataPool {
 			return fmt.Errorf("the default pool is %s", got)
 		}

@@ -195,7 +195,7 @@ func TestRunningCopy(t *testing.T) {
 
 	// begin starts a copy and waits until something of it is there.
 	begin := func(t *testing.T, req *csi.CreateVolumeRequest) {
-		harness.Eventually(t, "the copy runs", time.Minute, func() error {
+		harness.Eventually(t, "the copy runs", harness.Patience, func() error {
 			_, err := c.CreateVolume(call(t), req)
 			wantCode(t, err, codes.Aborted)
 			if !progress.MatchString(fmt.Sprint(err)) {

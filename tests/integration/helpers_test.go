@@ -31,7 +31,7 @@ const mib = int64(1) << 20
 
 // call bounds one CSI call.
 func call(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -58,7 +58,7 @@ func patiently[T any](t testing.TB, do func() (T, error)) (T, error) {
 	t.Helper()
 	var out T
 	var err error
-	harness.Eventually(t, "the operation ends", 2*time.Minute, func() error {
+	harness.Eventually(t, "the operation ends", harness.Patience, func() error {
 		out, err = do()
 		if status.Code(err) == codes.Aborted {
 			return err
@@ -288,7 +288,7 @@ func tenAtOnce[T proto.Message](t testing.TB, what string, do func() (T, error))
 // for the manager to empty its trash.
 func wantNothingLeft(t testing.TB, ceph *harness.Ceph, root string, prefix harness.Prefix) {
 	t.Helper()
-	harness.Eventually(t, "no subvolume is left", time.Minute, func() error {
+	harness.Eventually(t, "no subvolume is left", harness.Patience, func() error {
 		if left := ceph.Subvolumes(t, prefix); len(left) > 0 {
 			return fmt.Errorf("there are %v", left)
 		}

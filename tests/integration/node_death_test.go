@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
@@ -31,7 +30,7 @@ func TestNodeDeaths(t *testing.T) {
 		progress := func(what string) {
 			t.Helper()
 			begin := w.total()
-			harness.Eventually(t, what, time.Minute, func() error {
+			harness.Eventually(t, what, harness.Patience, func() error {
 				if err := w.err(); err != nil {
 					t.Fatal(err)
 				}
@@ -78,7 +77,7 @@ func TestNodeDeaths(t *testing.T) {
 		fill(t, at, 8)
 		want := tree(t, at)
 		killFuse(t, n, n.Staging("kill-fuse"))
-		harness.Eventually(t, "the mount is dead", 20*time.Second, func() error {
+		harness.Eventually(t, "the mount is dead", harness.Patience, func() error {
 			if _, err := os.ReadDir(at); !errors.Is(err, unix.ENOTCONN) {
 				return fmt.Errorf("reading gives %w", errors.Join(err, errors.New("an answer")))
 			}
@@ -96,7 +95,7 @@ func TestNodeDeaths(t *testing.T) {
 
 		// Publish alone mends it too: kubelet stages only once.
 		killFuse(t, n, n.Staging("kill-fuse"))
-		harness.Eventually(t, "publishing mends the mount", time.Minute, func() error {
+		harness.Eventually(t, "publishing mends the mount", harness.Patience, func() error {
 			if err := n.Publish(call(t), v, "kill-fuse", "kill-fuse", harness.RWX, false); err != nil {
 				return err
 			}
@@ -121,7 +120,7 @@ func TestNodeDeaths(t *testing.T) {
 		fill(t, at, 9)
 		want := tree(t, at)
 		evict(t, ceph, sessions(t, ceph, n.Staging("evicted")))
-		harness.Eventually(t, "the eviction is seen", 30*time.Second, func() error {
+		harness.Eventually(t, "the eviction is seen", harness.Patience, func() error {
 			if got := health(t, n, v, "evicted"); len(got) == 0 {
 				return errors.New("health has nothing to say")
 			}

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
@@ -30,7 +29,7 @@ func TestTwoNodes(t *testing.T) {
 		v := create(t, c, harness.Request("shared", 1024*mib, "team", "red"))
 		onA, onB := a.Mount(v, "shared", harness.RWX), b.Mount(v, "shared", harness.RWX)
 		w := startWriters(t, onA, onB, onA, onB, onA, onB, onA, onB)
-		harness.Eventually(t, "everybody writes", 2*time.Minute, func() error {
+		harness.Eventually(t, "everybody writes", harness.Patience, func() error {
 			if err := w.err(); err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +78,7 @@ func TestTwoNodes(t *testing.T) {
 		if written > 64*mib {
 			t.Errorf("%d bytes went into a volume of %d", written, 32*mib)
 		}
-		harness.Eventually(t, "the other node is stopped too", 30*time.Second, func() error {
+		harness.Eventually(t, "the other node is stopped too", harness.Patience, func() error {
 			err := os.WriteFile(filepath.Join(onB, "more"), make([]byte, mib), 0o600)
 			if !errors.Is(err, unix.EDQUOT) {
 				return fmt.Errorf("got %w, want EDQUOT", errors.Join(err, errors.New("writing")))
@@ -91,7 +90,7 @@ func TestTwoNodes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, path := range []string{filepath.Join(onA, "after-a"), filepath.Join(onB, "after-b")} {
-			harness.Eventually(t, "writing goes on", 30*time.Second, func() error { return os.WriteFile(path, make([]byte, mib), 0o600) })
+			harness.Eventually(t, "writing goes on", harness.Patience, func() error { return os.WriteFile(path, make([]byte, mib), 0o600) })
 		}
 		wantStats(t, b, v, onB, 128*mib)
 		a.Unmount(v, "small")
@@ -102,7 +101,7 @@ func TestTwoNodes(t *testing.T) {
 	t.Run("the number of files is limited", func(t *testing.T) {
 		v := create(t, c, harness.Request("files", 32*mib, "maxFiles", "20"))
 		at := a.Mount(v, "files", harness.RWX)
-		harness.Eventually(t, "one file is too many", time.Minute, func() error {
+		harness.Eventually(t, "one file is too many", harness.Patience, func() error {
 			for i := range 40 {
 				err := os.WriteFile(filepath.Join(at, fmt.Sprint(i)), nil, 0o600)
 				if errors.Is(err, unix.EDQUOT) {
@@ -253,7 +252,7 @@ func writeUntilError(f *os.File, limit int64) (int64, error) {
 // wantStats says that a volume shows its quota as its size.
 func wantStats(t testing.TB, n *harness.Node, v *csi.Volume, path string, size int64) {
 	t.Helper()
-	harness.Eventually(t, "the size is the quota", 30*time.Second, func() error {
+	harness.Eventually(t, "the size is the quota", harness.Patience, func() error {
 		resp, err := n.NodeGetVolumeStats(call(t), &csi.NodeGetVolumeStatsRequest{VolumeId: v.GetVolumeId(), VolumePath: path})
 		if err != nil {
 			return err

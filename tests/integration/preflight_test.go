@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
@@ -69,7 +68,7 @@ func TestPreflight(t *testing.T) {
 			ceph.Run(t, "fs", "rm", fs, "--yes-i-really-mean-it")
 			wantStandby(t, ceph)
 		})
-		harness.Eventually(t, "the file system has a metadata server", time.Minute, func() error { return activeMDS(t, ceph, fs) })
+		harness.Eventually(t, "the file system has a metadata server", harness.Patience, func() error { return activeMDS(t, ceph, fs) })
 
 		t.Run("whose first data pool is erasure-coded", func(t *testing.T) {
 			refused(t, []string{"fsName", fs, "pool", fs + "-first"}, fs+"-first", "replicated", "`ceph fs new")
@@ -84,7 +83,7 @@ func TestPreflight(t *testing.T) {
 		t.Run("without an active metadata server", func(t *testing.T) {
 			ceph.Run(t, "fs", "fail", fs)
 			// What the controller has seen less than a second ago still holds.
-			harness.Eventually(t, "the controller sees it", time.Minute, func() error {
+			harness.Eventually(t, "the controller sees it", harness.Patience, func() error {
 				_, err := c.CreateVolume(call(t), harness.Request("v", 8*mib, "fsName", fs, "pool", fs+"-first"))
 				if !strings.Contains(status.Convert(err).Message(), "no active MDS") {
 					return fmt.Errorf("the answer is %w", err)
@@ -132,7 +131,7 @@ func activeMDS(t testing.TB, ceph *harness.Ceph, fs string) error {
 // wantStandby waits until a metadata server stands by again, as the other tests find it.
 func wantStandby(t testing.TB, ceph *harness.Ceph) {
 	t.Helper()
-	harness.Eventually(t, "a metadata server stands by", time.Minute, func() error {
+	harness.Eventually(t, "a metadata server stands by", harness.Patience, func() error {
 		var dump fsMap
 		ceph.JSON(t, &dump, "fs", "dump")
 		if len(dump.Standbys) == 0 {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
@@ -207,7 +206,7 @@ func TestVolumes(t *testing.T) {
 		if err := os.Truncate(path, 8*mib); err != nil {
 			t.Fatal(err)
 		}
-		harness.Eventually(t, "the volume is full", 30*time.Second, func() error {
+		harness.Eventually(t, "the volume is full", harness.Patience, func() error {
 			if got := health(); !slices.Equal(got, []string{"DEGRADED QuotaReached"}) {
 				return fmt.Errorf("health %v", got)
 			}

@@ -155,12 +155,12 @@ func (s subvolume) fuse(t *testing.T) string {
 		}
 		select {
 		case <-ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("ceph-fuse did not end after the unmount")
 			_ = cmd.Process.Kill()
 		}
 	})
-	harness.Eventually(t, "ceph-fuse mounts", 30*time.Second, func() error {
+	harness.Eventually(t, "ceph-fuse mounts", harness.Patience, func() error {
 		select {
 		case err := <-ended:
 			ended <- err

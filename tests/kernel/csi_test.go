@@ -45,7 +45,7 @@ func (n *csiNode) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.NodeClient = csi.NewNodeClient(conn)
-	harness.Eventually(t, "strata-node answers", 30*time.Second, func() error {
+	harness.Eventually(t, "strata-node answers", harness.Patience, func() error {
 		info, err := n.NodeGetInfo(t.Context(), &csi.NodeGetInfoRequest{})
 		if err == nil && info.GetNodeId() != "kernel-node" {
 			t.Fatalf("node id %q", info.GetNodeId())
@@ -82,7 +82,7 @@ func (n *csiNode) create(t *testing.T, req *csi.CreateVolumeRequest) csiVolume {
 
 // bounded bounds one CSI call; it also serves in a cleanup.
 func bounded(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

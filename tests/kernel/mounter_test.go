@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/strata-csi/strata/tests/harness"
 	"github.com/strata-csi/strata/tests/kernel/agent"
@@ -103,7 +102,7 @@ func (n node) testQuota(t *testing.T) {
 	}
 	n.fails(t, "dd if=/dev/zero of="+there+"/big bs=1M count=64 conv=fsync", "Disk quota exceeded")
 	s.resize(t, 64*mib)
-	harness.Eventually(t, "the new size arrived", 30*time.Second, func() error {
+	harness.Eventually(t, "the new size arrived", harness.Patience, func() error {
 		if got := n.size(t, there); got != 64*mib {
 			return fmt.Errorf("size %d", got)
 		}
@@ -219,7 +218,7 @@ func (n node) testReconnect(t *testing.T) {
 	if err := n.Network(t.Context(), agent.NetworkDrop); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, "a new monitor session", time.Minute, func() error {
+	harness.Eventually(t, "a new monitor session", harness.Patience, func() error {
 		if now := sessions(); now <= before {
 			return fmt.Errorf("%d sessions so far, %d before", now, before)
 		}
@@ -246,7 +245,7 @@ func (n node) testEviction(t *testing.T) {
 		}
 	}()
 	n.cluster.evictKernelClient(t, s.path)
-	harness.Eventually(t, "the eviction shows", time.Minute, func() error {
+	harness.Eventually(t, "the eviction shows", harness.Patience, func() error {
 		r, err := n.Exec(t.Context(), agent.Command{Args: []string{"ls", there}})
 		if err != nil {
 			t.Fatal(err)
@@ -278,7 +277,7 @@ func (n node) testRecoverSession(t *testing.T) {
 	there := n.mount(t, req)
 	n.sh(t, "echo kept >"+there+"/f; sync")
 	n.cluster.evictKernelClient(t, s.path)
-	harness.Eventually(t, "the client recovered by itself", 2*time.Minute, func() error {
+	harness.Eventually(t, "the client recovered by itself", harness.Patience, func() error {
 		r, err := n.Exec(t.Context(), agent.Command{Args: []string{"sh", "-ec", "echo new >" + there + "/g; sync; cat " + there + "/f " + there + "/g"}})
 		if err != nil {
 			t.Fatal(err)

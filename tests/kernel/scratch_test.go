@@ -58,7 +58,7 @@ func TestScratchPowerCut(t *testing.T) {
 // logUntil waits until a program of the machine says words, and returns what it said.
 func logUntil(t *testing.T, m *lab.Machine, name, words string) string {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(500 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Minute); ; time.Sleep(500 * time.Millisecond) {
 		out, err := m.Log(t.Context(), name)
 		switch {
 		case err != nil:

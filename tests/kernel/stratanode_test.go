@@ -124,7 +124,7 @@ func (n *csiNode) testExpand(t *testing.T) {
 	if err != nil || resp.GetNodeExpansionRequired() {
 		t.Fatalf("expand: %v, %v", resp, err)
 	}
-	harness.Eventually(t, "the new size arrives", 30*time.Second, func() error {
+	harness.Eventually(t, "the new size arrives", harness.Patience, func() error {
 		if got := n.size(t, v.target); got != 64*mib {
 			return fmt.Errorf("size %d", got)
 		}
@@ -250,7 +250,7 @@ func (n *csiNode) testKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := func() string { return n.sh(t, "wc -l <"+v.target+"/log") }
-	harness.Eventually(t, "the writer writes", 10*time.Second, func() error { _, err := n.Run(t.Context(), "test", "-s", v.target+"/log"); return err })
+	harness.Eventually(t, "the writer writes", harness.Patience, func() error { _, err := n.Run(t.Context(), "test", "-s", v.target+"/log"); return err })
 	if err := n.Signal(t.Context(), nodeName, 9); err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func (n *csiNode) testKilled(t *testing.T) {
 		t.Fatalf("exit code %d, %v", code, err)
 	}
 	before := lines()
-	harness.Eventually(t, "the writer goes on", 10*time.Second, func() error {
+	harness.Eventually(t, "the writer goes on", harness.Patience, func() error {
 		if now := lines(); now == before {
 			return fmt.Errorf("still %s lines", now)
 		}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/kubernetes-csi/csi-test/v5/pkg/sanity"
 	"github.com/onsi/ginkgo/v2"
@@ -81,7 +80,7 @@ func TestSanity(t *testing.T) {
 	suite.RandomizeAllSpecs = false
 	ginkgo.RunSpecs(t, "csi-sanity", suite, reporter)
 	// A volume that is deleted before its last snapshot goes when Ceph has purged it.
-	harness.Eventually(t, "no subvolume is left over", 2*time.Minute, func() error {
+	harness.Eventually(t, "no subvolume is left over", harness.Patience, func() error {
 		if left := ceph.Subvolumes(t, controller.Prefix); len(left) > 0 {
 			return fmt.Errorf("there are %v", left)
 		}

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
@@ -51,7 +50,7 @@ func TestCapacity(t *testing.T) {
 		publish(t, n, r)
 		// Half of the volume is the tolerance, here and below: btrfs makes chunks of data and gives unused ones back in its own time, and what
 		// no chunk holds counts as what metadata would leave of it. Of a disk of 2 GiB that is about 100 MiB.
-		harness.Eventually(t, "the inline volume is counted", time.Minute, func() error {
+		harness.Eventually(t, "the inline volume is counted", harness.Patience, func() error {
 			if now := ask(here).GetAvailableCapacity(); now > before.GetAvailableCapacity()-200*mib {
 				return fmt.Errorf("%d bytes are available, %d before", now, before.GetAvailableCapacity())
 			}
@@ -70,7 +69,7 @@ func TestCapacity(t *testing.T) {
 			t.Errorf("%v", v)
 		}
 		must(t, n.Unpublish(call(t), r.GetVolumeId(), r.GetTargetPath()))
-		harness.Eventually(t, "its space is free again", time.Minute, func() error {
+		harness.Eventually(t, "its space is free again", harness.Patience, func() error {
 			if now := ask(here).GetAvailableCapacity(); now < before.GetAvailableCapacity()-200*mib {
 				return fmt.Errorf("%d bytes are available, %d before", now, before.GetAvailableCapacity())
 			}

@@ -17,7 +17,7 @@ const grace = "grace: 2s\n"
 
 func gone(t *testing.T, n *harness.ScratchNode) {
 	t.Helper()
-	harness.Eventually(t, "nothing is left", time.Minute, func() error {
+	harness.Eventually(t, "nothing is left", harness.Patience, func() error {
 		if left := n.Left(); len(left) > 0 {
 			return errors.New(left[0])
 		}
@@ -40,7 +40,7 @@ func TestAfterAStartOfTheMachine(t *testing.T) {
 		}
 		must(t, os.WriteFile(filepath.Join(again.GetTargetPath(), "new"), nil, 0o600))
 		// The other pod was deleted meanwhile, and kubelet has kept its directory (kubernetes#127229).
-		harness.Eventually(t, "the deleted pod's volume goes", time.Minute, func() error {
+		harness.Eventually(t, "the deleted pod's volume goes", harness.Patience, func() error {
 			if _, err := os.Lstat(deleted.GetTargetPath()); !errors.Is(err, os.ErrNotExist) {
 				return errors.New("its target is there")
 			}
@@ -65,7 +65,7 @@ func TestAPodDeletedWhileTheNodeWasDown(t *testing.T) {
 		aside := n.KubeletDir() + ".aside"
 		must(t, os.Rename(n.KubeletDir(), aside))
 		n.Start("")
-		harness.Eventually(t, "the reaper has looked for longer than the grace", time.Minute, func() error {
+		harness.Eventually(t, "the reaper has looked for longer than the grace", harness.Patience, func() error {
 			if looks := strings.Count(n.Log(), "it isn't known which pods live"); looks < 8 {
 				return fmt.Errorf("%d looks", looks)
 			}

@@ -39,7 +39,7 @@ func forEachKind(t *testing.T, test func(t *testing.T, kind string)) {
 }
 
 func call(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

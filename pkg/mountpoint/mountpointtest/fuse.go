@@ -209,7 +209,7 @@ func TmpFS(t testing.TB, dir string) {
 
 func detachAll(t testing.TB, dir string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 			return // EINVAL: nothing mounted any more.
 		}

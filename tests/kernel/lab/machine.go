@@ -159,9 +159,9 @@ var ErrKilled = errors.New("the machine had to be killed")
 
 // Close turns the machine off the way a machine is turned off: network file systems
 // are detached first, so the cluster isn't left waiting for a vanished client. One
-// that doesn't react within a minute, which is long even on a busy host, is killed: ErrKilled.
+// that doesn't react within two minutes, which is long even on a busy host, is killed: ErrKilled.
 func (m *Machine) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	// The answer is lost with the machine.
 	_ = m.call(ctx, agent.PathPowerOff, nil, nil, nil)

@@ -111,7 +111,7 @@ func must(t *testing.T, err error) {
 // capacity waits until it is at least want, for file systems that free space in the background.
 func capacity(t *testing.T, d disk.Disk, want int64) (got int64) {
 	t.Helper()
-	for range 300 {
+	for range 1200 {
 		var err error
 		got, err = d.Capacity(t.Context())
 		must(t, err)

@@ -94,7 +94,7 @@ func (f *fixture) capacityNow() int64 {
 func (f *fixture) capacityIsBack() {
 	f.T.Helper()
 	var now int64
-	for range 300 {
+	for range 1200 {
 		if now = f.capacityNow(); max(now-f.capacity, f.capacity-now) <= f.Slack {
 			return
 		}
@@ -111,7 +111,7 @@ func (f *fixture) noVolumes(when string) {
 	}
 	// The kernel takes a device away after the last close, not within it.
 	var left []string
-	for range 100 {
+	for range 600 {
 		if left = f.Leaks(f.T); len(left) == 0 {
 			return
 		}
