@@ -29,10 +29,15 @@ run, though the sidecars of Kubernetes elect one to work.
 
   strata-controller --endpoint unix:///csi/csi.sock --cluster-config /etc/strata/clusters.yaml
 
+  strata-controller inspect --help     what operators can ask it about the clusters
+
 Flags:
 `
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "inspect" {
+		os.Exit(inspectMain(os.Args[2:]))
+	}
 	if err := run(); err != nil {
 		klog.ErrorS(err, "strata-controller stops")
 		klog.Flush()

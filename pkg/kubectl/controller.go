@@ -1,0 +1,127 @@
+package kubectl
+
+// Asking strata-controller in its container.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/strata-csi/strata/pkg/inspect"
+)
+
+// Names of the deployed objects.
+const (
+	driverName     = "csi.strata.dev"
+	controllerName = "strata-controller"
+	nodeName       = "strata-node"
+	holderName     = "strata-mountd"
+)
+
+// errNoController: there is none to ask.
+var errNoController = errors.New("no controller can be asked")
+
+// inspect runs `strata-controller inspect` in a pod of the controller and decodes its answer.
+func (c Clients) inspect(ctx context.Context, into any, kind string, args ...string) error {
+	d, err := c.Kube.AppsV1().Deployments(c.Namespace).Get(ctx, controllerName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("%w: there is no Deployment %s in namespace %s; is the driver deployed, and elsewhere? see --namespace", errNoController, controllerName, c.Namespace)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoController, err)
+	}
+	pod, err := c.runningPod(ctx, d)
+	if err != nil {
+		return err
+	}
+	container, err := controllerContainer(pod)
+	if err != nil {
+		return err
+	}
+	raw, err := c.Exec.Run(ctx, c.Namespace, pod.Name, container.Name, slices.Concat([]string{programOf(container), "inspect"}, args,
+		[]string{"--output=json"}, configOf(container)))
+	if err != nil {
+		return err
+	}
+	return decodeInspect(raw, into, kind)
+}
+
+func decodeInspect(raw []byte, into any, kind string) error {
+	var h inspect.Header
+	if err := json.Unmarshal(raw, &h); err != nil {
+		return fmt.Errorf("what strata-controller inspect answers is no document of it: %w", err)
+	}
+	if h.APIVersion != inspect.APIVersion || h.Kind != kind {
+		return fmt.Errorf("strata-controller %s answers with %s %s, and this kubectl-strata knows %s %s: use the one of the controller's release",
+			h.Program, h.APIVersion, h.Kind, inspect.APIVersion, kind)
+	}
+	return json.Unmarshal(raw, into)
+}
+
+// runningPod returns a pod of a Deployment in which the controller runs: a ready one if there is any. One that isn't ready can be asked
+// too; that it can't reach Ceph may be just why it isn't.
+func (c Clients) runningPod(ctx context.Context, d *appsv1.Deployment) (*corev1.Pod, error) {
+	pods, err := c.Kube.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(d.Spec.Selector)})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoController, err)
+	}
+	var running *corev1.Pod
+	for i := range pods.Items {
+		switch p := &pods.Items[i]; {
+		case p.DeletionTimestamp != nil:
+		case podReady(p):
+			return p, nil
+		case slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == controllerName && s.State.Running != nil }):
+			running = p
+		}
+	}
+	if running == nil {
+		return nil, fmt.Errorf("%w: the controller runs in no pod of Deployment %s/%s; see `kubectl -n %s get pods`", errNoController, c.Namespace, d.Name, c.Namespace)
+	}
+	return running, nil
+}
+
+func podReady(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue })
+}
+
+func controllerContainer(p *corev1.Pod) (corev1.Container, error) {
+	for _, c := range p.Spec.Containers {
+		if c.Name == controllerName {
+			return c, nil
+		}
+	}
+	return corev1.Container{}, fmt.Errorf("%w: pod %s has no container %s", errNoController, p.Name, controllerName)
+}
+
+// programOf is the path of the controller's program: that of the image unless the pod names another.
+func programOf(c corev1.Container) string {
+	if len(c.Command) > 0 && path.Base(c.Command[0]) == controllerName {
+		return c.Command[0]
+	}
+	return controllerName
+}
+
+// configOf is the flag with the cluster configuration that the controller was started with; none is its default.
+func configOf(c corev1.Container) []string {
+	const flag = "--cluster-config"
+	args := slices.Concat(c.Command, c.Args)
+	for i, a := range args {
+		if strings.HasPrefix(a, flag+"=") {
+			return []string{a}
+		}
+		if a == flag && i+1 < len(args) {
+			return []string{flag + "=" + args[i+1]}
+		}
+	}
+	return nil
+}
