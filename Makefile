@@ -8,8 +8,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -X github.com/strata-csi/strata/pkg/version.version=$(VERSION)
 GOBUILD := go build -trimpath -ldflags '$(LDFLAGS)'
 
-# The programs of a node are static and know no librados; tests/static proves it.
-STATIC := strata-node strata-mountd
+# The programs of a node are static and know no librados; tests/static proves it. The tool of operators is static too.
+STATIC := strata-node strata-mountd kubectl-strata
 # go-ceph is told the oldest release of Ceph it may rely on.
 CGO := strata-controller
 
