@@ -66,7 +66,8 @@ func (c *Collector) doctor(ctx context.Context, cluster clusters.Cluster, users 
 	}
 	checks = append(checks, v.CheckPlacement("ceph-pools", subject, "", ""))
 	standard, _, _, _ := v.Place("", "")
-	checks = append(checks, s.manager(ctx, l, subject, standard))
+	f, _ := v.fileSystem(standard)
+	checks = append(checks, s.manager(ctx, l, subject, f))
 
 	told := ""
 	for _, f := range v.FileSystems {
@@ -219,20 +220,20 @@ func (s status) placementGroups(subject string) Check {
 }
 
 // manager asks the manager for something: all of CreateVolume, DeleteVolume and the snapshots goes through it.
-func (s status) manager(ctx context.Context, l looker, subject, fs string) Check {
+func (s status) manager(ctx context.Context, l looker, subject string, f FileSystem) Check {
 	check := Check{Name: "ceph-manager", Subject: subject, Fix: "ceph mgr stat; ceph mgr module ls"}
 	if !s.Manager.Available {
 		check.Result, check.Found = Fail, "no manager is active: volumes and snapshots can neither be made nor removed"
 		return check
 	}
-	if fs == "" {
-		check.Result, check.Found, check.Fix = Unknown, "there is no file system to ask it about", ""
+	if f.Active == 0 { // it would wait for a metadata server
+		check.Result, check.Found, check.Fix = Unknown, "it is active, and there is no file system at work to ask it about", ""
 		return check
 	}
 	var groups []struct {
 		Name string `json:"name"`
 	}
-	err := l.mgr(ctx, mgrGroups, map[string]any{"vol_name": fs}, &groups)
+	err := l.mgr(ctx, mgrGroups, map[string]any{"vol_name": f.Name}, &groups)
 	switch {
 	case denied(err):
 		check.Result, check.Found = Fail, because(err)
