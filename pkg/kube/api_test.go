@@ -11,6 +11,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
@@ -22,6 +23,7 @@ import (
 type api struct {
 	*testing.T
 	corev1.CoreV1Interface
+	client          *Client // of the package, for the same API server
 	namespace, node string
 	real            bool
 }
@@ -31,7 +33,8 @@ type api struct {
 func eachAPI(t *testing.T, test func(a *api)) {
 	t.Helper()
 	t.Run("fake", func(t *testing.T) {
-		test(newAPI(t, fake.NewClientset().CoreV1(), false))
+		core := fake.NewClientset().CoreV1()
+		test(newAPI(t, core, &Client{fakeRequests{core}}, false))
 	})
 	t.Run("real", func(t *testing.T) {
 		path := os.Getenv("STRATA_KUBECONFIG")
@@ -47,14 +50,18 @@ func eachAPI(t *testing.T, test func(a *api)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		test(newAPI(t, client.CoreV1(), true))
+		mine, err := Connect(path, "strata-test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		test(newAPI(t, client.CoreV1(), mine, true))
 	})
 }
 
-func newAPI(t *testing.T, client corev1.CoreV1Interface, isReal bool) *api {
+func newAPI(t *testing.T, client corev1.CoreV1Interface, mine *Client, isReal bool) *api {
 	t.Helper()
 	name := fmt.Sprintf("strata-test-%x", time.Now().UnixNano())
-	a := &api{T: t, CoreV1Interface: client, namespace: name, node: name, real: isReal}
+	a := &api{T: t, CoreV1Interface: client, client: mine, namespace: name, node: name, real: isReal}
 	_, err := client.Namespaces().Create(t.Context(), &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	a.must(err)
 	t.Cleanup(func() { _ = client.Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}) })
@@ -124,21 +131,73 @@ func (a *api) eventually(what string, ok func() bool) {
 	}
 }
 
-// racedNodes does something before the first patch.
-type racedNodes struct {
-	corev1.NodeInterface
+// racedPatch does something before the first patch.
+type racedPatch struct {
+	requests
 	before   func()
 	conflict error
 	patches  int
 }
 
-func (n *racedNodes) Patch(ctx context.Context, name string, pt types.PatchType, data []byte, o metav1.PatchOptions, sub ...string) (*v1.Node, error) {
-	n.patches++
-	if n.patches == 1 {
-		n.before()
-		if n.conflict != nil {
-			return nil, n.conflict
+func (r *racedPatch) mergePatch(ctx context.Context, resource, name string, patch []byte, into runtime.Object) error {
+	r.patches++
+	if r.patches == 1 {
+		r.before()
+		if r.conflict != nil {
+			return r.conflict
 		}
 	}
-	return n.NodeInterface.Patch(ctx, name, pt, data, o, sub...)
+	return r.requests.mergePatch(ctx, resource, name, patch, into)
+}
+
+// fakeRequests are those of client-go's fake.
+type fakeRequests struct{ corev1.CoreV1Interface }
+
+func store[T any](into runtime.Object, got *T, err error) error {
+	if err == nil {
+		*any(into).(*T) = *got
+	}
+	return err
+}
+
+func (f fakeRequests) get(ctx context.Context, _, namespace, name string, into runtime.Object) error {
+	if _, ok := into.(*v1.Node); ok {
+		got, err := f.Nodes().Get(ctx, name, metav1.GetOptions{})
+		return store(into, got, err)
+	}
+	got, err := f.ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	return store(into, got, err)
+}
+
+func (f fakeRequests) list(ctx context.Context, _, namespace string, o metav1.ListOptions, into runtime.Object) error {
+	switch into.(type) {
+	case *v1.PodList:
+		got, err := f.Pods(namespace).List(ctx, o)
+		return store(into, got, err)
+	case *v1.PersistentVolumeList:
+		got, err := f.PersistentVolumes().List(ctx, o)
+		return store(into, got, err)
+	default:
+		got, err := f.ConfigMaps(namespace).List(ctx, o)
+		return store(into, got, err)
+	}
+}
+
+func (f fakeRequests) create(ctx context.Context, _, namespace string, object, into runtime.Object) error {
+	if event, ok := object.(*v1.Event); ok {
+		got, err := f.Events(namespace).Create(ctx, event, metav1.CreateOptions{})
+		return store(into, got, err)
+	}
+	got, err := f.ConfigMaps(namespace).Create(ctx, object.(*v1.ConfigMap), metav1.CreateOptions{})
+	return store(into, got, err)
+}
+
+func (f fakeRequests) update(ctx context.Context, _, namespace, _ string, object, into runtime.Object) error {
+	got, err := f.ConfigMaps(namespace).Update(ctx, object.(*v1.ConfigMap), metav1.UpdateOptions{})
+	return store(into, got, err)
+}
+
+func (f fakeRequests) mergePatch(ctx context.Context, _, name string, patch []byte, into runtime.Object) error {
+	got, err := f.Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return store(into, got, err)
 }

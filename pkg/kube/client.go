@@ -13,7 +13,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
-	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -77,15 +76,15 @@ func load(kubeconfig string) (*rest.Config, error) {
 	return c, nil
 }
 
-// Connect returns a client of the core API for the program. Nothing is asked yet: an API server that is down makes no program stop.
-func Connect(kubeconfig, program string) (corev1.CoreV1Interface, error) {
+// Connect returns a client for the program. Nothing is asked yet: an API server that is down makes no program stop.
+func Connect(kubeconfig, program string) (*Client, error) {
 	c, err := Config(kubeconfig, program)
 	if err != nil {
 		return nil, err
 	}
-	client, err := corev1.NewForConfig(c)
+	r, err := newREST(c)
 	if err != nil {
 		return nil, fmt.Errorf("--kubeconfig %s: %w", kubeconfig, err)
 	}
-	return client, nil
+	return &Client{r}, nil
 }

@@ -4,13 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,7 +44,7 @@ func TestRemoveStartupTaint(t *testing.T) {
 	eachAPI(t, func(a *api) {
 		others := []v1.Taint{{Key: "team", Value: "vision", Effect: v1.TaintEffectNoSchedule}, {Key: "team", Effect: v1.TaintEffectPreferNoSchedule}}
 		a.setTaints(others[0], v1.Taint{Key: StartupTaint, Effect: v1.TaintEffectNoSchedule}, others[1], v1.Taint{Key: StartupTaint, Value: "x", Effect: v1.TaintEffectNoExecute})
-		n := NewNode(a, a.node)
+		n := NewNode(a.client, a.node)
 		if removed, err := n.RemoveStartupTaint(a.Context()); err != nil || !removed {
 			a.Fatal(removed, err)
 		}
@@ -50,7 +54,7 @@ func TestRemoveStartupTaint(t *testing.T) {
 		if removed, err := n.RemoveStartupTaint(a.Context()); err != nil || removed {
 			a.Errorf("without the taint: %v, %v", removed, err)
 		}
-		_, err := NewNode(a, a.node+"-else").RemoveStartupTaint(a.Context())
+		_, err := NewNode(a.client, a.node+"-else").RemoveStartupTaint(a.Context())
 		if !apierrors.IsNotFound(err) || !strings.Contains(err.Error(), "--node-id") {
 			a.Errorf("without the Node: %v", err)
 		}
@@ -61,11 +65,10 @@ func TestRemoveStartupTaint(t *testing.T) {
 func TestNoTaintIsLost(t *testing.T) {
 	eachAPI(t, func(a *api) {
 		a.setTaints(v1.Taint{Key: StartupTaint, Effect: v1.TaintEffectNoSchedule})
-		n := NewNode(a, a.node)
-		raced := &racedNodes{NodeInterface: n.nodes, before: func() {
+		raced := &racedPatch{requests: a.client.requests, before: func() {
 			a.setTaints(v1.Taint{Key: StartupTaint, Effect: v1.TaintEffectNoSchedule}, v1.Taint{Key: "drain", Effect: v1.TaintEffectNoExecute})
 		}}
-		n.nodes = raced
+		n := NewNode(&Client{raced}, a.node)
 		if !a.real {
 			raced.conflict = apierrors.NewConflict(v1.Resource("nodes"), a.node, errors.New("changed")) // the fake has none
 		}
@@ -84,7 +87,7 @@ func TestNoTaintIsLost(t *testing.T) {
 func TestTheTaintGoesOnceTheNodeServes(t *testing.T) {
 	eachAPI(t, func(a *api) {
 		a.setTaints(v1.Taint{Key: StartupTaint, Effect: v1.TaintEffectNoSchedule})
-		n := NewNode(a, a.node)
+		n := NewNode(a.client, a.node)
 		ctx, cancel := context.WithCancel(a.Context())
 		asked := make(chan error)
 		done := make(chan error, 1)
@@ -108,7 +111,7 @@ func TestTheTaintGoesOnceTheNodeServes(t *testing.T) {
 
 func TestKubeletReports(t *testing.T) {
 	eachAPI(t, func(a *api) {
-		n := NewNode(a, a.node)
+		n := NewNode(a.client, a.node)
 		for status, reports := range map[v1.ConditionStatus]bool{"": false, v1.ConditionTrue: true, v1.ConditionFalse: false, v1.ConditionUnknown: false} {
 			now, err := a.Nodes().Get(a.Context(), a.node, metav1.GetOptions{})
 			a.must(err)
@@ -122,7 +125,7 @@ func TestKubeletReports(t *testing.T) {
 				a.Errorf("Ready %q: %v", status, err)
 			}
 		}
-		if err := NewNode(a, "strata-none").KubeletReports(a.Context()); err == nil {
+		if err := NewNode(a.client, "strata-none").KubeletReports(a.Context()); err == nil {
 			a.Error("a Node that isn't there reports")
 		}
 	})
@@ -130,7 +133,7 @@ func TestKubeletReports(t *testing.T) {
 
 func TestPodsOfTheNode(t *testing.T) {
 	eachAPI(t, func(a *api) {
-		pods := NewNodePods(a, a.node)
+		pods := NewNodePods(a.client, a.node)
 		if uids, err := pods.Pods(a.Context()); err == nil || !strings.Contains(err.Error(), "--node-id") {
 			a.Errorf("no pod at all: %v, %v", uids, err)
 		}
@@ -177,32 +180,75 @@ func TestADoubtAboutPodsIsAnError(t *testing.T) {
 	client := fake.NewClientset()
 	down := errors.New("connection refused")
 	client.PrependReactor("list", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, down })
-	if uids, err := NewNodePods(client.CoreV1(), "n").Pods(t.Context()); !errors.Is(err, down) {
+	if uids, err := NewNodePods(&Client{fakeRequests{client.CoreV1()}}, "n").Pods(t.Context()); !errors.Is(err, down) {
 		t.Errorf("%v, %v", uids, err)
 	}
-	if handles, err := NewVolumes(client.CoreV1(), "csi.strata.dev").Handles(t.Context()); !errors.Is(err, down) {
+	if handles, err := NewVolumes(&Client{fakeRequests{client.CoreV1()}}, "csi.strata.dev").Handles(t.Context()); !errors.Is(err, down) {
 		t.Errorf("%v, %v", handles, err)
 	}
 }
 
-// TestListsAreQuorumReads: what is destroyed by must not come from a cache that is behind.
-func TestListsAreQuorumReads(t *testing.T) {
-	client := fake.NewClientset(&v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "u"}, Spec: v1.PodSpec{NodeName: "n"}})
-	_, err := NewNodePods(client.CoreV1(), "n").Pods(t.Context())
+// TestRequests: what is destroyed by must not come from a cache that is behind, so lists name no resource version.
+func TestRequests(t *testing.T) {
+	var got []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if q.Get("timeout") != "30s" || !strings.HasPrefix(r.UserAgent(), "strata-node/") {
+			t.Errorf("timeout %q, user agent %q", q.Get("timeout"), r.UserAgent())
+		}
+		q.Del("timeout")
+		got = append(got, strings.TrimSuffix(r.Method+" "+r.URL.Path+"?"+q.Encode(), "?"))
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "configmaps/"):
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
+		case strings.HasSuffix(r.URL.Path, "/pods"):
+			fmt.Fprint(w, `{"kind":"PodList","apiVersion":"v1","items":[{"metadata":{"uid":"u"},"spec":{"nodeName":"n"}}]}`)
+		case strings.HasSuffix(r.URL.Path, "/persistentvolumes"):
+			fmt.Fprint(w, `{"kind":"PersistentVolumeList","apiVersion":"v1"}`)
+		case strings.Contains(r.URL.Path, "/nodes/"):
+			fmt.Fprintf(w, `{"kind":"Node","apiVersion":"v1","metadata":{"name":"n","resourceVersion":"7"},"spec":{"taints":[{"key":%q}]}}`, StartupTaint)
+		case len(q) > 0:
+			fmt.Fprint(w, `{"kind":"ConfigMapList","apiVersion":"v1"}`)
+		default:
+			fmt.Fprint(w, `{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"strata-scratch-n","resourceVersion":"1"}}`)
+		}
+	}))
+	defer server.Close()
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	text := fmt.Sprintf("apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: '%s'}}]\ncontexts: [{name: x, context: {cluster: c}}]\ncurrent-context: x\n", server.URL)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	client, err := Connect(path, "strata-node")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewVolumes(client.CoreV1(), "csi.strata.dev").Handles(t.Context()); err != nil {
-		t.Fatal(err)
+	node := NewNode(client, "n")
+	report := NewReports(client, "ns").Of(node)
+	for _, do := range []func() error{
+		func() error { _, err := NewNodePods(client, "n").Pods(t.Context()); return err },
+		func() error { _, err := NewVolumes(client, "d").Handles(t.Context()); return err },
+		func() error { _, err := node.RemoveStartupTaint(t.Context()); return err },
+		func() error { _, err := NewReports(client, "ns").List(t.Context()); return err },
+		func() error { return report.Write(t.Context(), []byte("1")) },
+		func() error { return report.Write(t.Context(), []byte("2")) },
+	} {
+		if err := do(); err != nil {
+			t.Error(err)
+		}
 	}
-	for _, action := range client.Actions() {
-		options := action.(clienttesting.ListActionImpl).GetListOptions()
-		if options.ResourceVersion != "" || options.ResourceVersionMatch != "" {
-			t.Errorf("%s of %s with resource version %q", action.GetVerb(), action.GetResource().Resource, options.ResourceVersion)
-		}
-		if action.GetResource().Resource == "pods" && options.FieldSelector != "spec.nodeName=n" {
-			t.Errorf("pods of %q are asked for", options.FieldSelector)
-		}
+	want := []string{
+		"GET /api/v1/pods?fieldSelector=spec.nodeName%3Dn",
+		"GET /api/v1/persistentvolumes?limit=500",
+		"GET /api/v1/nodes/n", "PATCH /api/v1/nodes/n",
+		"GET /api/v1/namespaces/ns/configmaps?labelSelector=csi.strata.dev%2Fscratch-report%3Dtrue&resourceVersion=0",
+		"GET /api/v1/namespaces/ns/configmaps/strata-scratch-n", "GET /api/v1/nodes/n", "POST /api/v1/namespaces/ns/configmaps",
+		"PUT /api/v1/namespaces/ns/configmaps/strata-scratch-n",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
 	}
 }
 
@@ -212,7 +258,7 @@ func TestHandles(t *testing.T) {
 		a.volume("one", driver, "scratch:default:pvc-1")
 		a.volume("two", driver, "scratch:default:pvc-2")
 		a.volume("other", "other.dev", "scratch:default:pvc-3")
-		got, err := NewVolumes(a, driver).Handles(a.Context())
+		got, err := NewVolumes(a.client, driver).Handles(a.Context())
 		if want := map[string]bool{"scratch:default:pvc-1": true, "scratch:default:pvc-2": true}; err != nil || !maps.Equal(got, want) {
 			a.Errorf("got %v, %v", got, err)
 		}
@@ -240,7 +286,7 @@ func TestHandlesOfAllPages(t *testing.T) {
 		}
 		return true, nil, errors.New("no such page")
 	})
-	v := NewVolumes(client.CoreV1(), "d")
+	v := NewVolumes(&Client{fakeRequests{client.CoreV1()}}, "d")
 	if got, err := v.Handles(t.Context()); err != nil || !maps.Equal(got, map[string]bool{"one": true, "two": true}) {
 		t.Errorf("got %v, %v", got, err)
 	}
@@ -252,8 +298,8 @@ func TestHandlesOfAllPages(t *testing.T) {
 
 func TestReports(t *testing.T) {
 	eachAPI(t, func(a *api) {
-		reports := NewReports(a, a.namespace)
-		mine := reports.Of(NewNode(a, a.node))
+		reports := NewReports(a.client, a.namespace)
+		mine := reports.Of(NewNode(a.client, a.node))
 		read := func() string {
 			all, err := reports.List(a.Context())
 			a.must(err)
@@ -274,7 +320,7 @@ func TestReports(t *testing.T) {
 			a.Errorf("owners: %v", o)
 		}
 		// Another process of the node wrote meanwhile, as one does that is about to be replaced.
-		a.must(reports.Of(NewNode(a, a.node)).Write(a.Context(), []byte("3")))
+		a.must(reports.Of(NewNode(a.client, a.node)).Write(a.Context(), []byte("3")))
 		if !a.real {
 			mine.last = nil // the fake has no conflicts
 		}

@@ -10,9 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/klog/v2"
 )
@@ -23,17 +21,18 @@ const StartupTaint = "csi.strata.dev/not-ready"
 
 // Node is this node's own Node object.
 type Node struct {
-	nodes corev1.NodeInterface
-	name  string
+	client *Client
+	name   string
 }
 
 // NewNode returns the Node of a name, which is asked for nothing yet.
-func NewNode(client corev1.CoreV1Interface, name string) *Node {
-	return &Node{nodes: client.Nodes(), name: name}
+func NewNode(client *Client, name string) *Node {
+	return &Node{client: client, name: name}
 }
 
 func (n *Node) get(ctx context.Context) (*v1.Node, error) {
-	node, err := n.nodes.Get(ctx, n.name, metav1.GetOptions{})
+	node := new(v1.Node)
+	err := n.client.get(ctx, "nodes", "", n.name, node)
 	if apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("the API has no Node %s: --node-id must be the Node's name: %w", n.name, err)
 	}
@@ -91,7 +90,7 @@ func (n *Node) RemoveStartupTaint(ctx context.Context) (removed bool, err error)
 		if err != nil {
 			return err
 		}
-		if _, err := n.nodes.Patch(ctx, n.name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		if err := n.client.mergePatch(ctx, "nodes", n.name, patch, new(v1.Node)); err != nil {
 			return err
 		}
 		removed = true

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
 // Annotations of the mirror pod of a static pod. Both hold the static pod's UID, which kubelet's paths have and CSI requests name; the mirror
@@ -18,21 +18,22 @@ const (
 
 // NodePods knows the pods of one node.
 type NodePods struct {
-	pods corev1.PodInterface
-	node string
+	client *Client
+	node   string
 }
 
 // NewNodePods returns the pods of the Node of that name.
-func NewNodePods(client corev1.CoreV1Interface, node string) *NodePods {
-	return &NodePods{pods: client.Pods(metav1.NamespaceAll), node: node}
+func NewNodePods(client *Client, node string) *NodePods {
+	return &NodePods{client: client, node: node}
 }
 
 // Pods returns the UIDs of all pods that are assigned to the node, in any phase: one that has ended owns its volumes until it is gone. A static
 // pod counts with both of its UIDs. It asks for what is true now, see the package. An answer without a single pod is an error:
 // there is the driver's own, so more likely the name of the node is wrong.
 func (p *NodePods) Pods(ctx context.Context) (map[string]bool, error) {
-	list, err := p.pods.List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", p.node).String()})
-	if err != nil {
+	var list v1.PodList
+	options := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", p.node).String()}
+	if err := p.client.list(ctx, "pods", metav1.NamespaceAll, options, &list); err != nil {
 		return nil, fmt.Errorf("list the pods of node %s: %w", p.node, err)
 	}
 	uids := map[string]bool{}

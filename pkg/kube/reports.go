@@ -8,7 +8,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
 const (
@@ -16,24 +15,29 @@ const (
 	ReportLabel  = "csi.strata.dev/scratch-report"
 	reportKey    = "report.json"
 	reportPrefix = "strata-scratch-"
+	configMaps   = "configmaps"
 )
 
 // ReportName is the name of a node's ConfigMap.
 func ReportName(node string) string { return reportPrefix + node }
 
 // Reports are the ConfigMaps of the driver's namespace in which nodes report their room for scratch volumes.
-type Reports struct{ maps corev1.ConfigMapInterface }
+type Reports struct {
+	client    *Client
+	namespace string
+}
 
 // NewReports returns those of a namespace.
-func NewReports(client corev1.CoreV1Interface, namespace string) *Reports {
-	return &Reports{maps: client.ConfigMaps(namespace)}
+func NewReports(client *Client, namespace string) *Reports {
+	return &Reports{client: client, namespace: namespace}
 }
 
 // List returns what the nodes report, by the name of the ConfigMap. It may be some seconds old: the API server answers from its memory
 // (resourceVersion 0). A report has its own time.
 func (r *Reports) List(ctx context.Context) (map[string][]byte, error) {
-	list, err := r.maps.List(ctx, metav1.ListOptions{LabelSelector: ReportLabel + "=true", ResourceVersion: "0"})
-	if err != nil {
+	var list v1.ConfigMapList
+	options := metav1.ListOptions{LabelSelector: ReportLabel + "=true", ResourceVersion: "0"}
+	if err := r.client.list(ctx, configMaps, r.namespace, options, &list); err != nil {
 		return nil, fmt.Errorf("list the ConfigMaps with label %s: %w", ReportLabel, err)
 	}
 	reports := map[string][]byte{}
@@ -70,7 +74,8 @@ func (n *NodeReport) Write(ctx context.Context, report []byte) error {
 
 func (n *NodeReport) write(ctx context.Context, name string, report []byte) error {
 	if n.last == nil {
-		now, err := n.reports.maps.Get(ctx, name, metav1.GetOptions{})
+		now := new(v1.ConfigMap)
+		err := n.reports.client.get(ctx, configMaps, n.reports.namespace, name, now)
 		if apierrors.IsNotFound(err) {
 			return n.create(ctx, name, report)
 		}
@@ -88,8 +93,8 @@ func (n *NodeReport) write(ctx context.Context, name string, report []byte) erro
 		}
 		next.Labels[ReportLabel] = "true"
 	}
-	written, err := n.reports.maps.Update(ctx, next, metav1.UpdateOptions{})
-	if err != nil {
+	written := new(v1.ConfigMap)
+	if err := n.reports.client.update(ctx, configMaps, n.reports.namespace, name, next, written); err != nil {
 		return err
 	}
 	n.last = written
@@ -101,12 +106,13 @@ func (n *NodeReport) create(ctx context.Context, name string, report []byte) err
 	if err != nil {
 		return err
 	}
-	made, err := n.reports.maps.Create(ctx, &v1.ConfigMap{
+	made := new(v1.ConfigMap)
+	err = n.reports.client.create(ctx, configMaps, n.reports.namespace, &v1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name, Labels: map[string]string{ReportLabel: "true", "app.kubernetes.io/managed-by": "strata-node"}, OwnerReferences: []metav1.OwnerReference{owner},
 		},
 		Data: map[string]string{reportKey: string(report)},
-	}, metav1.CreateOptions{})
+	}, made)
 	if err != nil {
 		return err
 	}
