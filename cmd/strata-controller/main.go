@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -18,6 +17,7 @@ import (
 	"github.com/strata-csi/strata/pkg/ceph/librados"
 	"github.com/strata-csi/strata/pkg/clusters"
 	"github.com/strata-csi/strata/pkg/driver"
+	"github.com/strata-csi/strata/pkg/logging"
 	"github.com/strata-csi/strata/pkg/version"
 )
 
@@ -59,9 +59,8 @@ func run() error {
 	flags.StringVar(&o.Namespace, "namespace", "strata", "namespace of the driver: where the nodes' ConfigMaps with their room for scratch volumes are")
 	flags.BoolVar(&o.Topology, "topology", false, "tell nodes apart, as tier scratch needs; the same in the controller and on every node")
 	showVersion := flags.Bool("version", false, "print the version and exit")
-	logging := flag.NewFlagSet("", flag.ContinueOnError)
-	klog.InitFlags(logging)
-	flags.AddGoFlag(logging.Lookup("v"))
+	o.Tracing.AddFlags(flags)
+	log := logging.AddFlags(flags)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage, flags.FlagUsages()) }
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return err
@@ -69,6 +68,9 @@ func run() error {
 	if *showVersion {
 		fmt.Println(version.String())
 		return nil
+	}
+	if err := log.Apply(); err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

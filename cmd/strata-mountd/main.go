@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
 
+	"github.com/strata-csi/strata/pkg/logging"
 	"github.com/strata-csi/strata/pkg/mountd"
 	"github.com/strata-csi/strata/pkg/version"
 )
@@ -45,9 +45,7 @@ func run() error {
 	flags.StringVar(&o.MetricsAddress, "metrics-address", "", "host:port of Prometheus metrics and /healthz; empty: none")
 	flags.Uint32Var(&o.AllowUID, "allow-uid", 0, "the user who may ask")
 	showVersion := flags.Bool("version", false, "print the version and exit")
-	logging := flag.NewFlagSet("", flag.ContinueOnError)
-	klog.InitFlags(logging)
-	flags.AddGoFlag(logging.Lookup("v"))
+	log := logging.AddFlags(flags)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage, flags.FlagUsages()) }
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return err
@@ -55,6 +53,9 @@ func run() error {
 	if *showVersion {
 		fmt.Println(version.String())
 		return nil
+	}
+	if err := log.Apply(); err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

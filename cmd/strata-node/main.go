@@ -4,7 +4,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -15,6 +14,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/strata-csi/strata/pkg/driver"
+	"github.com/strata-csi/strata/pkg/logging"
 	"github.com/strata-csi/strata/pkg/version"
 )
 
@@ -64,9 +64,8 @@ func run() error {
 	flags.StringVar(&o.Namespace, "namespace", "strata", "namespace of the driver: where this node's ConfigMap with its room for scratch volumes is")
 	flags.BoolVar(&o.Topology, "topology", false, "tell nodes apart, as tier scratch needs; the same in the controller and on every node")
 	showVersion := flags.Bool("version", false, "print the version and exit")
-	logging := flag.NewFlagSet("", flag.ContinueOnError)
-	klog.InitFlags(logging)
-	flags.AddGoFlag(logging.Lookup("v"))
+	o.Tracing.AddFlags(flags)
+	log := logging.AddFlags(flags)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage, flags.FlagUsages()) }
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return err
@@ -74,6 +73,9 @@ func run() error {
 	if *showVersion {
 		fmt.Println(version.String())
 		return nil
+	}
+	if err := log.Apply(); err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -8,14 +8,18 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
+	"github.com/strata-csi/strata/pkg/ceph"
+	"github.com/strata-csi/strata/pkg/ceph/cephtrace"
 	"github.com/strata-csi/strata/pkg/clusters"
 	"github.com/strata-csi/strata/pkg/controller"
 	"github.com/strata-csi/strata/pkg/events"
 	"github.com/strata-csi/strata/pkg/metrics"
 	"github.com/strata-csi/strata/pkg/scratch/provisioner"
 	"github.com/strata-csi/strata/pkg/tier"
+	"github.com/strata-csi/strata/pkg/tracing"
 	"github.com/strata-csi/strata/pkg/volume"
 	"github.com/strata-csi/strata/pkg/warm"
 )
@@ -57,6 +61,11 @@ func RunController(ctx context.Context, o ControllerOptions, dial warm.Dial) err
 	if err := o.Validate(); err != nil {
 		return err
 	}
+	provider, stopTracing, err := tracing.Start(ctx, o.Tracing, "strata-controller")
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	tiers := tier.Controllers{}
 	s := service{
 		Common:   o.Common,
@@ -65,13 +74,14 @@ func RunController(ctx context.Context, o ControllerOptions, dial warm.Dial) err
 		topology: o.Topology || o.Scratch,
 
 		monitoring: monitoring{tell: events.None{}},
+		tracing:    provider,
 	}
 	if o.ClusterConfig != "" {
 		store, err := clusters.Open(clusters.Options{Path: o.ClusterConfig, Controller: true, Validate: warm.CheckCluster})
 		if err != nil {
 			return err
 		}
-		backend := warm.New(warm.Options{Clusters: store, Dial: dial, Lease: o.LockLease, CopyWait: o.CopyWait})
+		backend := warm.New(warm.Options{Clusters: store, Dial: tracedDial(dial, provider), Lease: o.LockLease, CopyWait: o.CopyWait})
 		defer backend.Close()
 		tiers.Register(volume.Warm, backend)
 		s.monitoring.teams(backend)
@@ -87,6 +97,20 @@ func RunController(ctx context.Context, o ControllerOptions, dial warm.Dial) err
 	}
 	s.register = func(r grpc.ServiceRegistrar) { csi.RegisterControllerServer(r, controller.New(tiers)) }
 	return s.run(ctx)
+}
+
+// tracedDial makes connections whose commands are seen in the traces of the calls.
+func tracedDial(dial warm.Dial, provider trace.TracerProvider) warm.Dial {
+	if provider == nil {
+		return dial
+	}
+	return func(ctx context.Context, c clusters.Cluster) (ceph.Conn, error) {
+		conn, err := dial(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		return cephtrace.New(conn, provider, c.ID), nil
+	}
 }
 
 // reportAge is how old a node's report may be and still count.

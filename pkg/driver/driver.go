@@ -9,6 +9,7 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"k8s.io/klog/v2"
@@ -19,6 +20,7 @@ import (
 	"github.com/strata-csi/strata/pkg/kube"
 	"github.com/strata-csi/strata/pkg/metrics"
 	"github.com/strata-csi/strata/pkg/rpc"
+	"github.com/strata-csi/strata/pkg/tracing"
 	"github.com/strata-csi/strata/pkg/version"
 )
 
@@ -37,6 +39,8 @@ type Common struct {
 	Kubeconfig string
 	// Namespace is the driver's own, where the nodes' ConfigMaps are.
 	Namespace string
+	// Tracing says where traces of the calls go.
+	Tracing tracing.Options
 }
 
 // Validate says which option is wrong and what it may be.
@@ -48,6 +52,9 @@ func (o Common) Validate() error {
 		if err := (metrics.Options{Address: o.MetricsAddress}).Validate(); err != nil {
 			return fmt.Errorf("--metrics-address: %w", err)
 		}
+	}
+	if err := o.Tracing.Validate(); err != nil {
+		return err
 	}
 	if o.Kubeconfig != "" {
 		return kube.CheckOptions(o.Kubeconfig, o.Namespace)
@@ -65,13 +72,14 @@ type service struct {
 	registry   *prometheus.Registry
 	topology   bool
 	monitoring monitoring
+	tracing    trace.TracerProvider // nil: nothing is traced
 	// background runs beside the service; each ends when its context does.
 	background []func(context.Context) error
 }
 
 // run serves until ctx ends, then lets running calls finish.
 func (s *service) run(ctx context.Context) error {
-	server, err := rpc.New(ctx, rpc.Options{DriverName: identity.DriverName, Registerer: s.registry})
+	server, err := rpc.New(ctx, rpc.Options{DriverName: identity.DriverName, Registerer: s.registry, Tracing: s.tracing})
 	if err != nil {
 		return err
 	}

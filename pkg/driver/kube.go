@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"github.com/strata-csi/strata/pkg/events/kubeevents"
 	"github.com/strata-csi/strata/pkg/identity"
 	"github.com/strata-csi/strata/pkg/kube"
 	"github.com/strata-csi/strata/pkg/registration"
@@ -18,6 +19,7 @@ type cluster struct {
 	*kube.Volumes
 	*kube.Node
 	report *kube.NodeReport
+	events *kubeevents.Recorder
 }
 
 // openCluster reads the credentials and asks nothing yet. Without --kubeconfig there is no cluster: nil.
@@ -29,12 +31,21 @@ func openCluster(o NodeOptions) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	config, err := kube.Config(o.Kubeconfig, "strata-node")
+	if err != nil {
+		return nil, err
+	}
+	events, err := kubeevents.New(config, identity.DriverName, o.NodeID)
+	if err != nil {
+		return nil, err
+	}
 	node := kube.NewNode(client, o.NodeID)
 	return &cluster{
 		NodePods: kube.NewNodePods(client, o.NodeID),
 		Volumes:  kube.NewVolumes(client, identity.DriverName),
 		Node:     node,
 		report:   kube.NewReports(client, o.Namespace).Of(node),
+		events:   events,
 	}, nil
 }
 

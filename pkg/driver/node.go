@@ -16,6 +16,7 @@ import (
 	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/node"
 	"github.com/strata-csi/strata/pkg/tier"
+	"github.com/strata-csi/strata/pkg/tracing"
 	"github.com/strata-csi/strata/pkg/volume"
 	"github.com/strata-csi/strata/pkg/warm/client"
 )
@@ -54,6 +55,11 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
+	provider, stopTracing, err := tracing.Start(ctx, o.Tracing, "strata-node")
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	s := service{
 		Common: o.Common,
 		// A mistake in a new cluster configuration doesn't make a node unready: the old one is in force, and a node that was
@@ -63,6 +69,7 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 		topology: o.Topology || o.Scratch.Config != "",
 
 		monitoring: monitoring{tell: events.None{}},
+		tracing:    provider,
 	}
 	kubelet, err := register(o)
 	if err != nil {
@@ -77,7 +84,8 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 		return err
 	}
 	if api != nil {
-		s.background = append(s.background, func(ctx context.Context) error { return api.KeepStartupTaintOff(ctx, s.ready) })
+		s.background = append(s.background, func(ctx context.Context) error { return api.KeepStartupTaintOff(ctx, s.ready) }, api.events.Run)
+		s.monitoring.tell = api.events
 	}
 	prober := mountpoint.NewProber(0)
 	unmounter := mountpoint.NewUnmounter(prober)

@@ -31,8 +31,12 @@ func withRequestID(log klog.Logger) grpc.UnaryServerInterceptor {
 		rand.Read(b[:]) // never fails
 		id := hex.EncodeToString(b[:])
 		log := log.WithValues("method", shortMethod(info.FullMethod), "request", id)
-		if name, subject := subjectOf(req); subject != "" {
+		name, subject := subjectOf(req)
+		if subject != "" {
 			log = log.WithValues(name, subject)
+		}
+		if trace := describeSpan(ctx, id, name, subject); trace != "" {
+			log = log.WithValues("trace", trace)
 		}
 		ctx = context.WithValue(ctx, requestIDKey{}, id)
 		return next(klog.NewContext(ctx, log), req)

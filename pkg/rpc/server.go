@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"k8s.io/klog/v2"
 )
@@ -29,6 +30,7 @@ type Options struct {
 	DriverName string                // label of the metric
 	Registerer prometheus.Registerer // of the metrics of the calls; nil: none
 	Deadline   time.Duration         // of a call that comes without one; 0: 2 minutes
+	Tracing    trace.TracerProvider  // of a span for each call; nil: none
 	Grace      time.Duration         // for running calls at the end, after which they are cancelled; 0: 30 seconds
 }
 
@@ -58,11 +60,15 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		chain = append(chain, measured(o.DriverName, operations, flying))
 	}
 	chain = append(chain, recovered, coded, bounded(o.Deadline))
-	s.Server = grpc.NewServer(
+	options := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(chain...),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(maxCalls),
-	)
+	}
+	if o.Tracing != nil {
+		options = append(options, grpc.StatsHandler(spans(o.Tracing)))
+	}
+	s.Server = grpc.NewServer(options...)
 	return s, nil
 }
 
