@@ -84,6 +84,7 @@ var rules = []func(p Package, name string) string{
 	tiersMeetInTheDriver,
 	libradosIsTheControllers,
 	messagesStopAtTheServices,
+	kubernetesIsForTheDriver,
 	libraryKnowsNoProgram,
 	fakesAreForTests,
 	namesSayWhatIsInside,
@@ -173,6 +174,22 @@ func messagesStopAtTheServices(p Package, pkg string) string {
 	for _, i := range p.Imports {
 		if strings.HasPrefix(i, csiSpec) {
 			return "imports the CSI messages, which stop at pkg/controller, pkg/node and pkg/identity"
+		}
+	}
+	return ""
+}
+
+// kubernetesIsForTheDriver: a tier works without an orchestrator, and what asks the API destroys nothing by itself.
+func kubernetesIsForTheDriver(p Package, pkg string) string {
+	if pkg == "cmd/strata-node" && slices.Contains(p.Deps, "k8s.io/client-go/kubernetes/scheme") {
+		return "brings every group of the Kubernetes API onto each node; pkg/kube asks for the core group alone"
+	}
+	if within(pkg, "pkg/driver", "cmd", "tests", "hack") {
+		return ""
+	}
+	for _, i := range p.Imports {
+		if n := name(i); n == "pkg/kube" || n == "pkg/registration" {
+			return "imports " + n + "; only pkg/driver and cmd may, others take an interface"
 		}
 	}
 	return ""

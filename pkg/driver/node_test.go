@@ -14,12 +14,15 @@ func TestNodeOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for flag, spoil := range map[string]func(*NodeOptions){
-		"--node-id":         func(o *NodeOptions) { o.NodeID = "" },
-		"--node-id: has":    func(o *NodeOptions) { o.NodeID = strings.Repeat("n", 257) },
-		"--mountd-socket":   func(o *NodeOptions) { o.MountdSocket = "mountd.sock" },
-		"--endpoint":        func(o *NodeOptions) { o.Endpoint = "tcp://0.0.0.0:1" },
-		"--cluster-config":  func(o *NodeOptions) { o.ClusterConfig = "" },
-		"--metrics-address": func(o *NodeOptions) { o.MetricsAddress = ":9080" },
+		"--node-id":          func(o *NodeOptions) { o.NodeID = "" },
+		"--node-id: has":     func(o *NodeOptions) { o.NodeID = strings.Repeat("n", 257) },
+		"--mountd-socket":    func(o *NodeOptions) { o.MountdSocket = "mountd.sock" },
+		"--endpoint":         func(o *NodeOptions) { o.Endpoint = "tcp://0.0.0.0:1" },
+		"--cluster-config":   func(o *NodeOptions) { o.ClusterConfig = "" },
+		"--metrics-address":  func(o *NodeOptions) { o.MetricsAddress = ":9080" },
+		"--registration-dir": func(o *NodeOptions) { o.RegistrationDir = "plugins_registry" },
+		"--kubeconfig":       func(o *NodeOptions) { o.Kubeconfig, o.Namespace = "kubeconfig", "strata" },
+		"--namespace":        func(o *NodeOptions) { o.Kubeconfig, o.Namespace = "in-cluster", "" },
 	} {
 		o := good
 		spoil(&o)
