@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -145,9 +146,9 @@ func TestNothingIsChanged(t *testing.T) {
 	v := l.create("v", mib)
 	l.snapshot("s", v)
 	asks := map[string]bool{"Xattr": true, "ReadDir": true, "ReadLink": true, "df": true, "osd pool ls": true, "fs dump": true, "fs subvolumegroup ls": true}
-	asked := 0
+	var asked atomic.Int64
 	l.ceph.Intercept(func(c cephtest.Call) (a cephtest.Action) {
-		asked++
+		asked.Add(1)
 		if !asks[c.Op] {
 			a.Fail = errors.New("this isn't a question")
 			t.Errorf("%s %s was sent", c.Kind, c.Op)
@@ -156,8 +157,8 @@ func TestNothingIsChanged(t *testing.T) {
 	})
 	l.Doctor(t.Context(), nil)
 	l.Inventory(t.Context(), true)
-	if asked < 10 {
-		t.Errorf("only %d questions were asked", asked)
+	if asked.Load() < 10 {
+		t.Errorf("only %d questions were asked", asked.Load())
 	}
 }
 
