@@ -68,9 +68,8 @@ func newCommand(tiers Tiers, connect func(Access) (Clients, error)) *cobra.Comma
 	o := &options{connect: connect}
 	root := &cobra.Command{
 		Use: "kubectl-strata", Short: "Look at Strata's volumes and at what they stand on", Long: long, Example: examples, Version: version.String(),
-		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+		SilenceUsage: true, SilenceErrors: true,
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl strata"},
-		RunE:        func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "kubeconfig file; default: as kubectl finds it")

@@ -217,6 +217,7 @@ func (c Clients) startupTaint(f *facts) inspect.Check {
 	check.Result, check.Found = inspect.OK, "on no node"
 	if len(young) > 0 {
 		check.Result, check.Found = inspect.Warn, "still on new nodes: "+some(young)
+		check.Fix = "wait: strata-node takes it off as soon as it serves there"
 	}
 	if len(late) > 0 {
 		check.Result, check.Found = inspect.Fail, fmt.Sprintf("%s keeps pods from %s: strata-node doesn't serve there yet", startupTaint, some(late))

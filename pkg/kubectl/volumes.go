@@ -51,7 +51,7 @@ type Volume struct {
 const (
 	stateGone    = "gone"    // the cluster has no such volume
 	stateUnknown = "unknown" // it couldn't be looked at
-	stateNode    = "on its node"
+	stateNode    = "local"   // on its node, which alone knows more
 )
 
 // Volumes lists the volumes. When the controller can't be asked, the list is there without what it knows, and the error says why.
@@ -103,6 +103,7 @@ func (c Clients) row(pv *corev1.PersistentVolume, s stored, nodes map[string][]s
 		Modes: modes(pv.Spec.AccessModes), Block: pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == corev1.PersistentVolumeBlock,
 		State: stateUnknown, Health: []inspect.Condition{}, Nodes: []string{}}
 	v.Tier, _, _ = strings.Cut(id, ":")
+	v.Team = teamOf(id)
 	if r := pv.Spec.ClaimRef; r != nil {
 		v.Namespace, v.PVC = r.Namespace, r.Name
 		if n := nodes[r.Namespace+"/"+r.Name]; n != nil && pv.Status.Phase == corev1.VolumeBound {
@@ -122,6 +123,16 @@ func (c Clients) row(pv *corev1.PersistentVolume, s stored, nodes map[string][]s
 		v.State = stateGone
 	}
 	return v
+}
+
+// teamOf is the team in the id of a warm volume: warm:CLUSTER:FS:PREFIX.TEAM:NAME.
+func teamOf(id string) string {
+	parts := strings.Split(id, ":")
+	if len(parts) < 5 || parts[0] != string(volume.Warm) {
+		return ""
+	}
+	_, team, _ := strings.Cut(parts[3], ".")
+	return team
 }
 
 var shortModes = map[corev1.PersistentVolumeAccessMode]string{corev1.ReadWriteOnce: "RWO", corev1.ReadOnlyMany: "ROX", corev1.ReadWriteMany: "RWX", corev1.ReadWriteOncePod: "RWOP"}
