@@ -10,7 +10,8 @@ import (
 )
 
 // Annotations of the mirror pod of a static pod. Both hold the static pod's UID, which kubelet's paths have and CSI requests name; the mirror
-// pod in the API has another (applyDefaults in pkg/kubelet/config and getPodHash in pkg/kubelet/pod of Kubernetes 1.35).
+// pod in the API has another (applyDefaults in pkg/kubelet/config and getPodHash in pkg/kubelet/pod of Kubernetes 1.35). From 1.35 on kubelet
+// refuses a static pod with a CSI volume.
 const (
 	mirrorAnnotation = "kubernetes.io/config.mirror"
 	hashAnnotation   = "kubernetes.io/config.hash"
