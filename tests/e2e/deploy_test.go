@@ -51,9 +51,6 @@ func (c *cluster) deploy(ctx context.Context) error {
 	if err := c.applySecrets(ctx); err != nil {
 		return err
 	}
-	if err := c.applySnapshotCRDs(ctx); err != nil {
-		return err
-	}
 	if err := c.applyChart(ctx, tag); err != nil {
 		return err
 	}
@@ -73,7 +70,7 @@ func (c *cluster) applySecrets(ctx context.Context) error {
 	for _, o := range []*corev1.Secret{
 		{
 			ObjectMeta: metav1.ObjectMeta{Name: controllerSecret, Namespace: driverNamespace},
-			StringData: map[string]string{"ceph.client.strata-controller.keyring": string(keyring)},
+			StringData: map[string]string{"keyring": string(keyring)},
 		},
 		c.stageSecret(driverNamespace),
 	} {
@@ -116,24 +113,6 @@ func (c *cluster) applyChart(ctx context.Context, tag string) error {
 		}
 	}
 	c.applied = objects
-	return nil
-}
-
-// applySnapshotCRDs makes the definitions of snapshots, which a cluster has once for all drivers: those of the client that go.mod names.
-func (c *cluster) applySnapshotCRDs(ctx context.Context) error {
-	dir, err := command(ctx, "go", "-C", c.root, "list", "-m", "-f", "{{.Dir}}", "github.com/kubernetes-csi/external-snapshotter/client/v8")
-	if err != nil {
-		return err
-	}
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(dir), "config/crd/snapshot.storage.k8s.io_*.yaml"))
-	if err != nil || len(files) == 0 {
-		return fmt.Errorf("no definitions of snapshots in %s: %v", dir, err)
-	}
-	for _, f := range files {
-		if _, err := c.applyFile(ctx, f, ""); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

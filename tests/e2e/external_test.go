@@ -39,20 +39,21 @@ func TestExternalStorage(t *testing.T) {
 func external(t *testing.T, tier string) {
 	start := time.Now()
 	defer func() { keepTime(t.Name(), time.Since(start), t.Failed()) }()
-	program, ginkgo := os.Getenv("STRATA_STORAGE_E2E"), os.Getenv("STRATA_GINKGO")
-	if program == "" || ginkgo == "" {
-		t.Fatal("STRATA_STORAGE_E2E and STRATA_GINKGO are not set: the storage tests of Kubernetes and the program that runs them; hack/kube makes both")
+	// hack/kube makes both and puts them into PATH.
+	program, err := exec.LookPath("e2e.test")
+	if err != nil {
+		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	report := filepath.Join(dir, "report.json")
-	cmd := exec.CommandContext(t.Context(), ginkgo, "run", "--procs=4", "--focus="+focus, "--skip="+without, "--timeout=15m",
+	cmd := exec.CommandContext(t.Context(), "ginkgo", "run", "--procs=4", "--focus="+focus, "--skip="+without, "--timeout=15m",
 		"--silence-skips", "--succinct", "--output-dir="+dir, "--json-report=report.json", program, "--",
 		"--provider=local", "--kubeconfig="+os.Getenv("KUBECONFIG"), "--storage.testdriver="+filepath.Join(k.root, "tests/e2e/external", tier+".yaml"),
 		"--minStartupPods=0", fmt.Sprintf("--num-nodes=%d", len(k.nodes)), "--report-dir="+dir)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	say("storage tests of Kubernetes, tier %s", tier)
-	err := cmd.Run()
+	err = cmd.Run()
 	specs, failed, rerr := readReport(report)
 	if rerr != nil {
 		t.Fatalf("%v: %v\n%s", err, rerr, tail(out.String(), 20000))

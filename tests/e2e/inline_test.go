@@ -39,7 +39,7 @@ func TestInlineScratchRefused(t *testing.T) {
 	path := inline("default", "100Mi", "/scratch")
 	path.volume.CSI.VolumeAttributes["path"] = "/etc"
 	s.create(s.pod("path", "", path))
-	s.event("large", "FailedMount", "50Gi", "at most")
+	s.event("large", "FailedMount", "50Gi", "4Gi")
 	s.event("unknown", "FailedMount", "nosuch")
 	s.event("path", "FailedMount", `"path"`)
 }

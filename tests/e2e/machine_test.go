@@ -16,12 +16,12 @@ type machine struct{ tool string }
 
 // onNode runs a shell script as root in the namespaces of a node.
 func (m machine) onNode(ctx context.Context, node, script string) (string, error) {
-	return m.run(ctx, "exec", node, "--", "sh", "-euc", script)
+	return m.run(ctx, "node", node, "--", "sh", "-euc", script)
 }
 
-// kubelet kills or starts the kubelet of a node; its containers stay.
+// kubelet kills or starts ("kill", "start") the kubelet of a node; its containers stay.
 func (m machine) kubelet(ctx context.Context, node, verb string) error {
-	_, err := m.run(ctx, "kubelet", node, verb)
+	_, err := m.run(ctx, verb, "kubelet-"+node)
 	return err
 }
 

@@ -210,9 +210,10 @@ func (c *cluster) exec(ctx context.Context, namespace, pod, container string, ar
 	if err != nil {
 		return "", err
 	}
-	var out bytes.Buffer
-	err = e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &out})
-	return out.String(), err
+	// Two streams are two writers at once.
+	var out, errs bytes.Buffer
+	err = e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &errs})
+	return out.String() + errs.String(), err
 }
 
 // claimSpec asks for a volume of a class.
