@@ -164,6 +164,8 @@ func placeable(f *facts, checks []inspect.Check, clusters []inspect.Cluster) []i
 		case id == "" && len(clusters) > 1:
 			checks[i].Result, checks[i].Found = inspect.Fail, "clusterID is needed: the controller has the clusters "+strings.Join(ids, ", ")
 			checks[i].Fix = fmt.Sprintf("kubectl delete storageclass %s, and make it anew with the parameter", check.Subject)
+		case len(clusters) == 0: // which is a finding of its own
+			checks[i].Result, checks[i].Found, checks[i].Fix = inspect.Unknown, check.Found+": no cluster could be reached to look for its pool", "see ceph-reachable"
 		case cluster < 0: // not configured, or not to be reached, which is a check of its own
 			checks[i].Result, checks[i].Found = inspect.Fail, fmt.Sprintf("the controller reaches no cluster %q (it reaches: %s)", id, strings.Join(ids, ", "))
 			checks[i].Fix = "correct the class's clusterID or the cluster configuration; see ceph-reachable"

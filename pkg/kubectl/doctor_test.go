@@ -118,6 +118,7 @@ func TestDoctorFinds(t *testing.T) {
 		{"the secret has no key", func(w *world) { delete(object[*corev1.Secret](w, "strata-warm").Data, "userKey") }, "storageclass strata-warm", inspect.Fail, []string{"has no userKey"}},
 		{"a pool that isn't there", func(w *world) { object[*storagev1.StorageClass](w, "strata-warm").Parameters["pool"] = "nowhere" }, "storageclass strata-warm", inspect.Fail, []string{`no pool "nowhere"`}},
 		{"a cluster that isn't there", func(w *world) { object[*storagev1.StorageClass](w, "strata-warm").Parameters["clusterID"] = "far" }, "storageclass strata-warm", inspect.Fail, []string{`no cluster "far"`, "main"}},
+		{"no cluster is reached", func(w *world) { w.doctor.Clusters = nil }, "storageclass strata-warm", inspect.Unknown, []string{"ceph-reachable"}},
 		{"no classes", func(w *world) { drop[*storagev1.StorageClass](w, "strata-warm", "strata-scratch") }, "storageclass", inspect.Warn, []string{"examples/"}},
 		{"no snapshot-controller", func(w *world) { drop[*appsv1.Deployment](w, "snapshot-controller") }, "snapshot-controller", inspect.Warn, []string{"snapshot"}},
 		{"a snapshot-controller that is down", func(w *world) { object[*appsv1.Deployment](w, "snapshot-controller").Status.AvailableReplicas = 0 }, "snapshot-controller", inspect.Fail, []string{"kube-system"}},

@@ -170,7 +170,9 @@ func (w *world) clients() Clients {
 		review.Status.Allowed = strings.HasSuffix(review.Spec.User, ":too-mighty")
 		return true, review, nil
 	})
-	return Clients{Kube: kube, Snapshots: snapshotfake.NewSimpleClientset(w.snapshots...), Exec: &w.controller, Namespace: "strata", Now: func() time.Time { return now }}
+	//lint:ignore SA1019 the library has no other
+	snaps := snapshotfake.NewSimpleClientset(w.snapshots...)
+	return Clients{Kube: kube, Snapshots: snaps, Exec: &w.controller, Namespace: "strata", Now: func() time.Time { return now }}
 }
 
 // run runs the program in the world.
