@@ -162,6 +162,14 @@ func setUpMachine(Layout) error {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1\n"), 0o644); err != nil {
 		return err
 	}
+	// The kernel has one sysfs for a network, with the options of its first mount. That would be the read-only one of a container,
+	// and /sys of a privileged pod with hostNetwork read-only, which it isn't on a machine.
+	if err := os.Mkdir("/run/sysfs", 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("sysfs", "/run/sysfs", "sysfs", 0, ""); err != nil {
+		return fmt.Errorf("/run/sysfs: %w", err)
+	}
 	// One end of a cable has the addresses. The other end only keeps it up; a way out must exist for the programs
 	// that choose an address by it.
 	steps := []string{
