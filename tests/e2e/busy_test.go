@@ -26,7 +26,7 @@ while :; do
 	for d in "$@"; do
 		f=$d/file.$HOSTNAME.$((round%8))
 		wrote=$(head -c 262144 /dev/urandom | tee $f 2>>/tmp/errors | sha256sum) || echo "round $round: writing $f failed" >> /tmp/errors
-		fsync $f 2>>/tmp/errors || echo "round $round: fsync of $f failed" >> /tmp/errors
+		dd if=/dev/null of=$f conv=notrunc,fsync 2>/tmp/dd || echo "round $round: fsync of $f failed: $(cat /tmp/dd)" >> /tmp/errors
 		got=$(sha256sum < $f 2>>/tmp/errors) || echo "round $round: reading $f failed" >> /tmp/errors
 		[ "$wrote" = "$got" ] || echo "round $round: $f has $got, and $wrote was written" >> /tmp/errors
 		eval "echo $round >&$i" 2>>/tmp/errors || echo "round $round: appending to the log in $d failed" >> /tmp/errors

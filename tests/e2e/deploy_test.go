@@ -34,12 +34,16 @@ func (c *cluster) deploy(ctx context.Context) error {
 		if out, err := c.machine.onNode(ctx, node, makeDisks); err != nil {
 			return fmt.Errorf("disks of %s: %w\n%s", node, err, out)
 		}
-		// As an operator's node pool has it: nothing is scheduled to a node before its driver serves.
+		// As an operator's node pool has it: nothing is scheduled to a node before its driver serves. A driver that was left by another
+		// run served already.
+		if _, err := c.client.AppsV1().DaemonSets(driverNamespace).Get(ctx, "strata-node", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			continue
+		}
 		if err := c.taint(ctx, node); err != nil {
 			return err
 		}
+		c.tainted = true
 	}
-	c.tainted = true
 	say("disks of %v are ready", c.nodes)
 	namespace, err := convert(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: driverNamespace}})
 	if err != nil {

@@ -29,8 +29,8 @@ disk loop 6G mkfs.ext4 -q -m0 -E lazy_itable_init=1
 disk small 1G mkfs.ext4 -q -m0 -E lazy_itable_init=1
 `
 
-// leftOnNode prints what is left on a node of volumes: mounts of kubelet and of ours, holders' processes, loop devices, files on the disks,
-// and records.
+// leftOnNode prints what is left on a node of volumes: mounts of kubelet and of ours, loop devices, files on the disks, and records. Those of
+// claims that were grown stay a while: the node asks every ten minutes whether the claims are gone.
 const leftOnNode = `
 grep -E ' /var/lib/kubelet/(pods/[^ ]*kubernetes.io~csi|plugins/kubernetes.io/csi/csi.strata.dev)' /proc/self/mountinfo | cut -d' ' -f5 | sed 's/^/mount /'
 grep -E ' /var/lib/strata/node/mnt/' /proc/self/mountinfo | cut -d' ' -f5 | sed 's/^/mount /'
@@ -39,7 +39,7 @@ for f in /sys/block/loop*/loop/backing_file; do if [ -e $f ] && grep -q strata-s
 for d in btrfs loop small; do
 	if [ -d /var/lib/strata/disks/$d/.strata-scratch ]; then find /var/lib/strata/disks/$d/.strata-scratch -mindepth 1 -maxdepth 1 | sed 's/^/on the disk: /'; fi
 done
-if [ -d /var/lib/strata/node/scratch ]; then find /var/lib/strata/node/scratch -name '*-*' | sed 's/^/record /'; fi
+if [ -d /var/lib/strata/node/scratch ]; then find /var/lib/strata/node/scratch -name 'volume-*' | sed 's/^/record /'; fi
 true
 `
 
