@@ -50,7 +50,7 @@ func TestReclaimRetain(t *testing.T) {
 		t.Errorf("Ceph has %v (%v); the subvolume of the retained volume is expected", got, err)
 	}
 	// The way back: the old claim is forgotten, a new one names the volume.
-	if err := k.mergePatch(s.ctx, "", newObject("PersistentVolume", v.Name), `{"spec":{"claimRef":null,"persistentVolumeReclaimPolicy":"Delete"}}`); err != nil {
+	if err := k.mergePatch(s.ctx, "", newObject("PersistentVolume", v.Name), `{"spec":{"claimRef":null}}`); err != nil {
 		t.Fatal(err)
 	}
 	c := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "again", Namespace: s.name}, Spec: claimSpec(warmRetain, "1Gi", corev1.ReadWriteMany)}
@@ -58,6 +58,10 @@ func TestReclaimRetain(t *testing.T) {
 	s.create(c)
 	if got := s.run("reader", "", claimed("again", "/data")).sh("cat /data/file"); got != "kept" {
 		t.Errorf("the new claim has %q", got)
+	}
+	// Not before the volume is bound again: a released volume with the policy Delete is deleted at once.
+	if err := k.mergePatch(s.ctx, "", newObject("PersistentVolume", v.Name), `{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}`); err != nil {
+		t.Fatal(err)
 	}
 }
 
