@@ -116,18 +116,18 @@ func TestDisk(t *testing.T) {
 }
 
 func TestStriping(t *testing.T) {
-	d := newGroup(t, "stripes", "256", "128")
+	d := newGroup(t, "stripes", "128", "64")
 	stripes := func(name string) []int64 {
 		n, _, err := d.segments(t.Context(), prefix+name)
 		must(t, err)
 		return n
 	}
-	must(t, d.Create(t.Context(), disk.Spec{Name: "striped", Size: 64 * mib, Block: true}))
+	must(t, d.Create(t.Context(), disk.Spec{Name: "striped", Size: 32 * mib, Block: true}))
 	if got := stripes("striped"); !slices.Equal(got, []int64{2}) {
 		t.Errorf("stripes: %v", got)
 	}
 	// The smaller disk hasn't half of this.
-	must(t, d.Create(t.Context(), disk.Spec{Name: "linear", Size: 224 * mib, Block: true}))
+	must(t, d.Create(t.Context(), disk.Spec{Name: "linear", Size: 112 * mib, Block: true}))
 	if got := stripes("linear"); slices.Max(got) != 1 {
 		t.Errorf("stripes: %v", got)
 	}
@@ -153,26 +153,26 @@ func conditions(t *testing.T, d *Disk, name, path string) (reasons []string) {
 
 // A Grow must never show what another tenant wrote, and the tail of a block volume is where it would.
 func TestGrownSpaceReadsZeros(t *testing.T) {
-	d := newGroup(t, "grown", "128")
-	must(t, d.Create(t.Context(), disk.Spec{Name: "before", Size: 96 * mib, Block: true}))
+	d := newGroup(t, "grown", "64")
+	must(t, d.Create(t.Context(), disk.Spec{Name: "before", Size: 48 * mib, Block: true}))
 	device, err := d.Attach(t.Context(), "before")
 	must(t, err)
 	f, err := os.OpenFile(device, os.O_WRONLY, 0)
 	must(t, err)
-	for range 96 {
+	for range 48 {
 		_, err := f.Write([]byte(strings.Repeat("x", int(mib))))
 		must(t, err)
 	}
 	must(t, f.Sync())
 	must(t, f.Close())
 	must(t, d.Destroy(t.Context(), "before", disk.WipeNone))
-	must(t, d.Create(t.Context(), disk.Spec{Name: "after", Size: 32 * mib, Block: true}))
-	must(t, d.Grow(t.Context(), "after", "", 96*mib))
+	must(t, d.Create(t.Context(), disk.Spec{Name: "after", Size: 16 * mib, Block: true}))
+	must(t, d.Grow(t.Context(), "after", "", 48*mib))
 	device, err = d.Attach(t.Context(), "after")
 	must(t, err)
 	b, err := os.ReadFile(device)
 	must(t, err)
-	if int64(len(b)) != 96*mib || strings.Trim(string(b), "\x00") != "" {
+	if int64(len(b)) != 48*mib || strings.Trim(string(b), "\x00") != "" {
 		t.Errorf("the grown device has %d bytes, not all of them zeros", len(b))
 	}
 	must(t, d.Destroy(t.Context(), "after", disk.WipeNone))

@@ -80,9 +80,16 @@ func (f *fixture) scan(path string) (zeros, stained bool) {
 	}
 }
 
-// nothingBefore: with more than half of the disk for each volume, the second has space of the first.
+// nothingBefore: with more than half of what is free for each volume, the second has space of the first. Where space is set aside, another volume has
+// half of the disk, so that less has to be written.
 func nothingBefore(f *fixture) {
-	size := mib(f.capacity * 6 / 10)
+	free := f.capacity
+	if f.Allocated != nil {
+		f.ok("create", f.d.Create(f.Context(), disk.Spec{Name: "neighbour", Size: mib(free / 2), Block: f.Block}))
+		defer f.destroy("neighbour")
+		free -= free / 2
+	}
+	size := mib(free * 6 / 10)
 	if f.Block {
 		device := f.createBlock("before", size)
 		f.stain(device)
