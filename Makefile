@@ -13,7 +13,7 @@ STATIC := strata-node strata-mountd kubectl-strata
 # go-ceph is told the oldest release of Ceph it may rely on.
 CGO := strata-controller
 
-.PHONY: help build packages test lab bench demo demo-down lint verify fmt clean $(STATIC) $(CGO)
+.PHONY: help build packages test lab bench demo demo-down lint manifests verify fmt clean $(STATIC) $(CGO)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,9 +56,13 @@ lint: ## formatting, vet, staticcheck and the rules of imports
 fmt: ## format the code
 	gofmt -s -w $$(git ls-files '*.go')
 
+manifests: ## write deploy/manifests from the chart in deploy/strata
+	cd hack/chart && go run . manifests
+
 verify: ## everything that is generated is what its source gives
 	go mod verify
 	go mod tidy -diff
+	cd hack/chart && go mod tidy -diff && go run . verify
 	@before=$$(git diff | sha256sum); go generate ./...; \
 	if [ "$$before" != "$$(git diff | sha256sum)" ]; then git --no-pager diff --stat; echo "generated files were out of date"; exit 1; fi
 

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+)
+
+func TestNobodyHasSecrets(t *testing.T) {
+	each(t, func(t *testing.T, all []object) {
+		rules := 0
+		for _, o := range all {
+			var these []rbacv1.PolicyRule
+			switch r := o.obj.(type) {
+			case *rbacv1.Role:
+				these = r.Rules
+			case *rbacv1.ClusterRole:
+				these = r.Rules
+				if r.AggregationRule != nil {
+					t.Errorf("%s takes rules of others", o)
+				}
+			default:
+				continue
+			}
+			for _, r := range these {
+				rules++
+				for _, list := range [][]string{r.Verbs, r.APIGroups, r.Resources} {
+					if len(list) == 0 || slices.ContainsFunc(list, func(s string) bool { return strings.Contains(s, "*") }) {
+						t.Errorf("%s: %v names everything or nothing", o, r)
+					}
+				}
+				if slices.Contains(r.Resources, "secrets") || slices.Contains(r.Resources, "serviceaccounts/token") {
+					t.Errorf("%s: %v", o, r)
+				}
+				for _, v := range []string{"escalate", "bind", "impersonate"} {
+					if slices.Contains(r.Verbs, v) {
+						t.Errorf("%s: %v", o, r)
+					}
+				}
+			}
+		}
+		if rules == 0 {
+			t.Error("no rule was seen")
+		}
+	})
+}
+
+// strata-node may do just what its code asks of the API, which is written down here a second time: more has to be decided.
+func TestTheNodeMayDoThisAndNoMore(t *testing.T) {
+	allowed := map[string][]string{
+		"nodes": {"get", "patch"}, "events": {"create", "patch"}, "pods": {"list"}, "persistentvolumes": {"list"}, "configmaps": {"get", "create", "update"},
+	}
+	each(t, func(t *testing.T, all []object) {
+		for _, o := range all {
+			var rules []rbacv1.PolicyRule
+			switch r := o.obj.(type) {
+			case *rbacv1.Role:
+				rules = r.Rules
+			case *rbacv1.ClusterRole:
+				rules = r.Rules
+			}
+			if o.meta.GetName() != "strata-node" {
+				continue
+			}
+			for _, r := range rules {
+				for _, resource := range r.Resources {
+					if resource == "configmaps" && o.kind() != "Role" {
+						t.Errorf("%s: ConfigMaps of every namespace", o)
+					}
+					for _, verb := range r.Verbs {
+						if !slices.Contains(allowed[resource], verb) {
+							t.Errorf("%s: %s %s", o, verb, resource)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestBindingsBindWhatIsThere(t *testing.T) {
+	each(t, func(t *testing.T, all []object) {
+		there := map[string]bool{}
+		for _, o := range all {
+			there[o.kind()+"/"+o.meta.GetName()] = true
+		}
+		bound := map[string]bool{}
+		check := func(o object, ref rbacv1.RoleRef, subjects []rbacv1.Subject) {
+			if !there[ref.Kind+"/"+ref.Name] || ref.APIGroup != rbacv1.GroupName {
+				t.Errorf("%s binds %+v", o, ref)
+			}
+			bound[ref.Kind+"/"+ref.Name] = true
+			for _, s := range subjects {
+				if s.Kind != "ServiceAccount" || !there["ServiceAccount/"+s.Name] || s.Namespace != "strata" {
+					t.Errorf("%s binds it to %+v", o, s)
+				}
+			}
+		}
+		for _, o := range all {
+			switch b := o.obj.(type) {
+			case *rbacv1.RoleBinding:
+				check(o, b.RoleRef, b.Subjects)
+			case *rbacv1.ClusterRoleBinding:
+				check(o, b.RoleRef, b.Subjects)
+			}
+		}
+		for _, o := range all {
+			if k := o.kind(); (k == "Role" || k == "ClusterRole") && !bound[k+"/"+o.meta.GetName()] {
+				t.Errorf("%s is bound to nobody", o)
+			}
+		}
+	})
+}
