@@ -13,10 +13,10 @@ STATIC := strata-node strata-mountd kubectl-strata
 # go-ceph is told the oldest release of Ceph it may rely on.
 CGO := strata-controller
 
-.PHONY: help build packages test lab bench demo demo-down lint manifests verify fmt clean $(STATIC) $(CGO)
+.PHONY: help build packages test e2e lab bench demo demo-down lint manifests verify fmt clean $(STATIC) $(CGO)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: $(STATIC) $(CGO) ## build the programs in bin/
 
@@ -33,6 +33,10 @@ packages: ## install the Debian packages that are missing (as root)
 test: ## pass every test, with a Ceph of its own; ONLY=unit,sanity for a part
 	@CGO_ENABLED=0 go build -o bin/hack-test ./hack/test
 	@exec bin/hack-test -only '$(ONLY)'
+
+e2e: ## deploy into a Kubernetes of two nodes with a Ceph, run tests/e2e there, clear away; ONLY=REGEXP for a part, KEEP=1 keeps the cluster
+	@CGO_ENABLED=0 go build -o bin/hack-e2e ./hack/e2e
+	@exec bin/hack-e2e -only '$(ONLY)' $(if $(KEEP),-keep)
 
 lab: ## everything that runs in the emulated machine, of which `make test` runs a part
 	@CGO_ENABLED=0 go build -o bin/hack-test ./hack/test
