@@ -29,8 +29,35 @@ type object struct {
 	// Spec is that of a claim or of a pod: no field of one means something else in the other.
 	Spec struct {
 		claim
-		Volumes []podVolume `json:"volumes"`
+		podSpec
+		Source struct {
+			Claim string `json:"persistentVolumeClaimName"`
+		} `json:"source"`
+		SnapshotClass        string `json:"volumeSnapshotClassName"`
+		VolumeClaimTemplates []struct {
+			Metadata struct {
+				Name string `json:"name"`
+			} `json:"metadata"`
+			Spec claim `json:"spec"`
+		} `json:"volumeClaimTemplates"`
+		Template struct {
+			Spec podSpec `json:"spec"`
+		} `json:"template"`
 	} `json:"spec"`
+	Data map[string]string `json:"data"`
+}
+
+// volumes are those of a pod, or of the pods that the object makes.
+func (o object) volumes() []podVolume {
+	return slices.Concat(o.Spec.Volumes, o.Spec.Template.Spec.Volumes)
+}
+
+// podSpec is the specification of a pod.
+type podSpec struct {
+	Volumes    []podVolume `json:"volumes"`
+	Containers []struct {
+		Image string `json:"image"`
+	} `json:"containers"`
 }
 
 // claim is the specification of a PersistentVolumeClaim.
@@ -43,12 +70,19 @@ type claim struct {
 			Storage string `json:"storage"`
 		} `json:"requests"`
 	} `json:"resources"`
+	DataSource *struct {
+		Kind string `json:"kind"`
+		Name string `json:"name"`
+	} `json:"dataSource"`
 }
 
 // podVolume is an entry of a pod's volumes.
 type podVolume struct {
-	Name string `json:"name"`
-	CSI  *struct {
+	Name  string `json:"name"`
+	Claim *struct {
+		Name string `json:"claimName"`
+	} `json:"persistentVolumeClaim"`
+	CSI *struct {
 		Driver           string            `json:"driver"`
 		FSType           string            `json:"fsType"`
 		ReadOnly         bool              `json:"readOnly"`
@@ -103,13 +137,21 @@ func own(parameters map[string]string) map[string]string {
 	return out
 }
 
+// chart is what deploy/manifests has: the chart's own classes among it.
+func chart(t *testing.T, file string) []object {
+	t.Helper()
+	return objects(t, filepath.Join("../../deploy/manifests", file))
+}
+
 func TestStorageClassesAreAccepted(t *testing.T) {
 	backends := map[string]interface{ CheckParameters(map[string]string) error }{
 		"warm":    warm.New(warm.Options{Clusters: clusters.Static(clusters.Cluster{ID: "main", Monitors: []string{"10.0.0.1:3300"}, NamePrefix: "k8s-a"})}),
 		"scratch": scratchController(),
 	}
 	seen := map[string]bool{}
-	for file, all := range all(t) {
+	files := all(t)
+	files["storageclasses.yaml"], files["volumesnapshotclasses.yaml"] = chart(t, "storageclasses.yaml"), chart(t, "volumesnapshotclasses.yaml")
+	for file, all := range files {
 		for _, o := range all {
 			switch o.Kind {
 			case "StorageClass":
@@ -140,19 +182,102 @@ func TestStorageClassesAreAccepted(t *testing.T) {
 	}
 }
 
-// An example applies as it stands: what it refers to is in it.
-func TestClaimsNameAClassOfTheirFile(t *testing.T) {
-	for file, all := range all(t) {
-		var classes []string
-		for _, o := range all {
-			if o.Kind == "StorageClass" {
-				classes = append(classes, o.Metadata.Name)
+// An example applies as it stands: what it refers to is in it, in the chart, or in the example that its first lines say to apply first.
+func TestExamplesReferToWhatIsThere(t *testing.T) {
+	files := all(t)
+	for file, objects := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		there := slices.Concat(objects, chart(t, "storageclasses.yaml"), chart(t, "volumesnapshotclasses.yaml"))
+		for other, all := range files {
+			if strings.Contains(string(text), "Apply "+filepath.Base(other)+" first") {
+				there = append(there, all...)
 			}
 		}
-		for what, c := range claims(all) {
-			if !slices.Contains(classes, c.StorageClassName) {
-				t.Errorf("%s: %s is of StorageClass %q, and the file has %v", file, what, c.StorageClassName, classes)
+		has := func(kind, name string) bool {
+			return slices.ContainsFunc(there, func(o object) bool { return o.Kind == kind && o.Metadata.Name == name })
+		}
+		for what, c := range claims(objects) {
+			if !has("StorageClass", c.StorageClassName) {
+				t.Errorf("%s: %s is of StorageClass %q", file, what, c.StorageClassName)
 			}
+			if c.DataSource != nil && !has(c.DataSource.Kind, c.DataSource.Name) {
+				t.Errorf("%s: %s comes from %s %q", file, what, c.DataSource.Kind, c.DataSource.Name)
+			}
+		}
+		for _, o := range objects {
+			if o.Kind == "VolumeSnapshot" && (!has("PersistentVolumeClaim", o.Spec.Source.Claim) || !has("VolumeSnapshotClass", o.Spec.SnapshotClass)) {
+				t.Errorf("%s: VolumeSnapshot %s is of claim %q and class %q", file, o.Metadata.Name, o.Spec.Source.Claim, o.Spec.SnapshotClass)
+			}
+			for _, v := range o.volumes() {
+				// The old volume of a migration is the reader's.
+				if v.Claim != nil && !has("PersistentVolumeClaim", v.Claim.Name) && v.Claim.Name != "old-data" {
+					t.Errorf("%s: %s mounts claim %q", file, o.Metadata.Name, v.Claim.Name)
+				}
+			}
+		}
+	}
+}
+
+// Names are those of one namespace: two examples don't get into each other's way.
+func TestExamplesShareNoName(t *testing.T) {
+	seen := map[string]string{}
+	for file, objects := range all(t) {
+		for _, o := range objects {
+			key := o.Kind + " " + o.Metadata.Name
+			if other, twice := seen[key]; twice {
+				t.Errorf("%s is in %s and in %s", key, file, other)
+			}
+			seen[key] = file
+		}
+	}
+}
+
+// The tier of every example is one that there is, and everything that the driver does has one.
+func TestEveryUseHasAnExample(t *testing.T) {
+	uses := map[string]bool{"shared": false, "inline": false, "generic ephemeral": false, "snapshot": false, "restore": false, "clone": false, "set": false, "both tiers": false}
+	for _, objects := range all(t) {
+		mounted := map[string]int{}
+		tiers := map[string]bool{}
+		for what, c := range claims(objects) {
+			tiers[strings.TrimSuffix(c.StorageClassName, "-fast")] = true
+			if strings.HasPrefix(what, "volume ") {
+				uses["generic ephemeral"] = true
+			}
+			if d := c.DataSource; d != nil && d.Kind == "VolumeSnapshot" {
+				uses["restore"] = true
+			} else if d != nil {
+				uses["clone"] = true
+			}
+		}
+		for _, o := range objects {
+			if o.Kind == "VolumeSnapshot" {
+				uses["snapshot"] = true
+			}
+			if o.Kind == "StatefulSet" {
+				uses["set"] = true
+			}
+			for _, v := range o.volumes() {
+				if v.CSI != nil {
+					uses["inline"] = true
+				}
+				if v.Claim != nil {
+					mounted[v.Claim.Name]++
+				}
+			}
+			if o.Kind == "Job" && tiers["strata-warm"] && tiers["strata-scratch"] {
+				uses["both tiers"] = true
+			}
+		}
+		for _, n := range mounted {
+			uses["shared"] = uses["shared"] || n > 1
+		}
+	}
+	for use, has := range uses {
+		if !has {
+			t.Errorf("no example of: %s", use)
 		}
 	}
 }
@@ -164,10 +289,13 @@ func claims(all []object) map[string]claim {
 		if o.Kind == "PersistentVolumeClaim" {
 			out["claim "+o.Metadata.Name] = o.Spec.claim
 		}
-		for _, v := range o.Spec.Volumes {
+		for _, v := range o.volumes() {
 			if v.Ephemeral != nil {
 				out["volume "+v.Name+" of pod "+o.Metadata.Name] = v.Ephemeral.VolumeClaimTemplate.Spec
 			}
+		}
+		for _, v := range o.Spec.VolumeClaimTemplates {
+			out["claim "+v.Metadata.Name+" of set "+o.Metadata.Name] = v.Spec
 		}
 	}
 	return out

@@ -56,7 +56,7 @@ func TestPodsOwnVolumesAreAccepted(t *testing.T) {
 	}
 	for file, all := range all(t) {
 		for _, o := range all {
-			for _, v := range o.Spec.Volumes {
+			for _, v := range o.volumes() {
 				check(file, v)
 			}
 		}
@@ -101,7 +101,7 @@ func TestScratchClaimsAreAccepted(t *testing.T) {
 	checked := 0
 	for file, all := range all(t) {
 		classes := map[string]object{}
-		for _, o := range all {
+		for _, o := range slices.Concat(all, chart(t, "storageclasses.yaml")) {
 			if o.Kind == "StorageClass" && o.Parameters["tier"] == string(volume.Scratch) {
 				classes[o.Metadata.Name] = o
 				if o.VolumeBindingMode != "WaitForFirstConsumer" {
