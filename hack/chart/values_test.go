@@ -42,6 +42,9 @@ func TestMistakesAreRefused(t *testing.T) {
 		{"tracing: {samplingRate: 2}", "/tracing/samplingRate"},
 		{"csiDriver: {fsGroupPolicy: Always}", "/csiDriver/fsGroupPolicy"},
 		{"tiers: {warm: {storageClasses: [{name: a, parameters: {tier: scratch}}]}}", "/tiers/warm/storageClasses/0/parameters"},
+		// Numbers would be rendered as helm writes them: 1e+06.
+		{"tiers: {warm: {storageClasses: [{name: a, parameters: {maxFiles: 1000000}}]}}", "/tiers/warm/storageClasses/0/parameters/maxFiles"},
+		{"tiers: {scratch: {config: {maxPerPod: 1073741824}}}", "/tiers/scratch/config/maxPerPod"},
 	} {
 		file := filepath.Join(t.TempDir(), "values.yaml")
 		if err := os.WriteFile(file, []byte(c.values+"\n"), 0o600); err != nil {
