@@ -20,6 +20,7 @@ const module = "github.com/strata-csi/strata/"
 var errTests = errors.New("tests failed")
 
 // goTest runs `go test` once, adds to results, and keeps its complete output in the log directory as name.log. It returns errTests when tests have failed.
+// A -C has to be the first of the flags.
 func (r *Run) goTest(ctx context.Context, results *Results, name string, flags []string, packages ...string) (*call, error) {
 	c := newCall(results, r.say.Printf)
 	c.flags = flags
@@ -28,7 +29,7 @@ func (r *Run) goTest(ctx context.Context, results *Results, name string, flags [
 		return c, err
 	}
 	defer log.Close()
-	cmd := r.command(ctx, r.ceph, "go", slices.Concat([]string{"test", "-json", "-vet=off", "-count=1"}, flags, packages)...)
+	cmd := r.command(ctx, r.ceph, "go", slices.Concat([]string{"test"}, flags, []string{"-json", "-vet=off", "-count=1"}, packages)...)
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 
 const usage = `Pass every test. Run it from the checkout: make test, or go run ./hack/test [FLAGS]
 
-  -only NAMES      only these, comma-separated, and what they need: packages, build, lint, unit,
+  -only NAMES      only these, comma-separated, and what they need: packages, build, lint, unit, modules,
                    or the name of a suite below tests/
   -port-base PORT  of the two Cephs under test (21000); they use the 400 ports from there
   -limit TIME      after which the run is ended (40m)

@@ -137,6 +137,9 @@ var quick = []string{"examples", "static"}
 // withoutCeph are long and need no cluster either: they run beside those that do.
 var withoutCeph = []string{"scratch", "sanity/scratch"}
 
+// modules are of their own, so that the driver's needs nothing of what they need: the chart's tests, and those of alerts and dashboard.
+var modules = []string{"hack/chart", "tests/monitoring"}
+
 const suiteTimeout = "25m"
 
 // all does everything, or only what names says and what that needs. It returns an error when it makes no sense to go on.
@@ -173,7 +176,7 @@ func (r *Run) all(ctx context.Context, names map[string]bool) error {
 		return err
 	}
 	for name := range names {
-		known := append([]string{"packages", "build", "lint", "unit"}, suites...)
+		known := append([]string{"packages", "build", "lint", "unit", "modules"}, suites...)
 		if !slices.Contains(known, name) {
 			return fmt.Errorf("-only %s: there is %s", name, strings.Join(known, ", "))
 		}
@@ -220,7 +223,7 @@ func (r *Run) first(ctx context.Context, suites []string, wanted func(string) bo
 	return nil
 }
 
-// second is the second lane: one suite after the other, each with a whole cluster.
+// second is the second lane: one suite after the other, each with a whole cluster, and the modules.
 func (r *Run) second(ctx context.Context, suites []string, wanted func(string) bool) error {
 	for _, s := range suites {
 		if slices.Contains(second, s) && wanted(s) {
@@ -228,6 +231,9 @@ func (r *Run) second(ctx context.Context, suites []string, wanted func(string) b
 				return err
 			}
 		}
+	}
+	if wanted("modules") {
+		r.modules(ctx)
 	}
 	return nil
 }
@@ -268,6 +274,15 @@ func (r *Run) unit(ctx context.Context) {
 		goTest{"failpoint", []string{"-race", "-timeout", "1m", "-tags", failpoint}, []string{"./pkg/failpoint", "./pkg/journal"}},
 		goTest{"killed", []string{"-timeout", "5m", "-tags", failpoint, "-run", "^TestKilledAnywhere$"}, []string{"./pkg/scratch/loop"}},
 	)
+}
+
+// modules runs the tests of the other modules.
+func (r *Run) modules(ctx context.Context) {
+	var all []goTest
+	for _, m := range modules {
+		all = append(all, goTest{strings.ReplaceAll(m, "/", "-"), []string{"-C", m, "-timeout", suiteTimeout, "-tags", tags}, []string{"./..."}})
+	}
+	r.tests(ctx, "modules", all...)
 }
 
 // goTest is a `go test` to come.

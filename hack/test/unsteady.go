@@ -185,7 +185,7 @@ func (r *Run) passesAgain(ctx context.Context, c *call, f failure) bool {
 		if len(name) > 100 {
 			name = name[:100]
 		}
-		_, err := r.goTest(ctx, alone, name, append(slices.Clone(c.flags), "-run", pattern(f.run.test)), "./"+f.run.pkg)
+		_, err := r.goTest(ctx, alone, name, append(slices.Clone(c.flags), "-run", pattern(f.run.test)), module+f.run.pkg)
 		if err == nil && (alone.ended[f.run] != "pass" || alone.ended[f.name] != "pass") {
 			err = errors.New("it didn't run")
 		}
