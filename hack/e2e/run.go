@@ -112,7 +112,12 @@ func (r *Run) importImages(ctx context.Context) error {
 	if len(images) == 0 {
 		return errors.New("hack/image made no .strata/images/*.tar")
 	}
-	return r.cluster(ctx, append([]string{"images", "import"}, images...)...)
+	if err := r.cluster(ctx, append([]string{"images", "import"}, images...)...); err != nil {
+		return err
+	}
+	// The next release, for tests of upgrades. Of strata-node there is a second image.
+	const controller = "docker.io/library/strata-controller:"
+	return r.cluster(ctx, "images", "tag", controller+"dev", controller+"dev2")
 }
 
 func (r *Run) test(ctx context.Context) error {
