@@ -35,10 +35,7 @@ func destroy(ctx context.Context, l Layout, say *Progress) error {
 		return removeCgroups(ctx, l)
 	}
 	say.Step("machine: ended")
-	if err := detachLoops(ctx, l, say); err != nil {
-		return err
-	}
-	if err := removeCgroups(ctx, l); err != nil {
+	if err := errors.Join(detachLoops(ctx, l, say), removeCgroups(ctx, l)); err != nil {
 		return err
 	}
 	return removeDir(l, say)
