@@ -56,6 +56,7 @@ func (r *Run) all(ctx context.Context) error {
 		{"kubernetes", func() error { return r.cluster(ctx, "build") }},
 		{"images", func() error { return r.tool(ctx, "go", "run", "./hack/image", "build") }},
 		{"tests", func() error { return r.compile(ctx) }},
+		{"machine", func() error { return r.machine(ctx) }},
 	} {
 		if err := r.step(s.name, s.do); err != nil {
 			return err
@@ -102,6 +103,11 @@ func (r *Run) compile(ctx context.Context) error {
 		return err
 	}
 	return r.tool(ctx, "go", "test", "-tags", "e2e", "-run", "^$", "-exec", "true", "./tests/e2e/...")
+}
+
+// machine runs the tests of the development Kubernetes itself.
+func (r *Run) machine(ctx context.Context) error {
+	return r.tool(ctx, "go", "test", "-tags", "e2e", "-count=1", "./hack/kube")
 }
 
 func (r *Run) importImages(ctx context.Context) error {
