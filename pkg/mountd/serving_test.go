@@ -3,8 +3,10 @@ package mountd_test
 // A client that serves anybody, or holds what somebody wrote, is not ended for a new one.
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -138,6 +140,7 @@ func TestASilentClientIsLeftToComeBack(t *testing.T) {
 			pod := h.pod(s)
 			wantError(t, unix.Kill(first.PID, unix.SIGSTOP), nil)
 			t.Cleanup(func() { _ = unix.Kill(first.PID, unix.SIGKILL) })
+			h.eventually("all of the client stands still", func() bool { return standsStill(t, first.PID) })
 			want := mountd.ErrUnreachable
 			if detach {
 				h.unmount(s.Mountpoint, unix.MNT_DETACH)
@@ -153,6 +156,25 @@ func TestASilentClientIsLeftToComeBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// standsStill says whether every thread is stopped: the signal is sent before it is obeyed. The state follows the name, which is in brackets (proc(5)).
+func standsStill(t *testing.T, pid int) bool {
+	t.Helper()
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(stats) == 0 {
+		t.Fatalf("process %d: %v, %v", pid, stats, err)
+	}
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, state, _ := bytes.Cut(b, []byte(") ")); !bytes.HasPrefix(state, []byte("T")) {
+			return false
+		}
+	}
+	return true
 }
 
 func TestWhatAClientStillWritesIsAwaited(t *testing.T) {
