@@ -9,9 +9,9 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-ARG VERSION=devel
 
 FROM source AS build-node
+ARG VERSION=devel
 RUN make VERSION="${VERSION}" strata-node strata-mountd
 
 # The packages come before the sources, so that a change of those installs nothing.

@@ -90,11 +90,9 @@ func (s *store) bases(ctx context.Context, log io.Writer) (base, golang string, 
 	}
 	if !s.exists(ctx, base) {
 		s.say.Step("base: an image of it")
-		from, err := s.buildah(ctx, log, "", "from", "--name", "base", "scratch")
-		if err != nil {
+		if _, err := s.buildah(ctx, log, "", "from", "--name", "base", "scratch"); err != nil {
 			return "", "", err
 		}
-		_ = from // its name
 		for _, args := range [][]string{{"add", "base", file, "/"}, {"config", "--cmd", "bash", "base"}, {"commit", "--rm", "--timestamp", "0", "base", base}} {
 			if _, err := s.buildah(ctx, log, "", args...); err != nil {
 				return "", "", err

@@ -111,9 +111,11 @@ func (s *store) checkOne(ctx context.Context, log io.Writer, i image) error {
 		return err
 	}
 	defer func() { _, _ = s.buildah(context.WithoutCancel(ctx), log, "", "rm", container) }() // else the next build does it
-	run := func(args ...string) (string, error) {
-		return s.buildah(ctx, log, "", append([]string{"run", "--isolation", "chroot", container, "--"}, args...)...)
+	user := c.Config.User
+	if user == "" {
+		user = "0:0"
 	}
+	run := func(args ...string) (string, error) { return s.inside(ctx, log, container, user, args...) }
 	for _, c := range p.calls {
 		// Some tell their version on standard error.
 		out, err := run(append([]string{"/bin/sh", "-c", `exec "$@" 2>&1`, "sh"}, c.args...)...)
@@ -131,13 +133,22 @@ func (s *store) checkOne(ctx context.Context, log io.Writer, i image) error {
 	}
 	for _, q := range searches {
 		// Places that aren't there are as good as empty ones.
-		out, err := s.buildah(ctx, log, "", "run", "--isolation", "chroot", "--user", "0", container, "--", "/bin/sh", "-c", q.find+" 2>/dev/null; exit 0")
+		out, err := s.inside(ctx, log, container, "0:0", "/bin/sh", "-c", q.find+" 2>/dev/null; exit 0")
 		if err == nil && out != "" {
 			err = fmt.Errorf("has %s: %s", q.what, strings.Join(strings.Fields(out), " "))
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// inside runs a program in a container's root directory and returns what it printed. There is nothing but the image: no /proc, no
+// devices, and not the files that a builder puts over it. "buildah run" was seen to lose what a short program printed.
+func (s *store) inside(ctx context.Context, log io.Writer, container, user string, args ...string) (string, error) {
+	const script = `root=$(buildah --root "$1" --runroot "$2" --storage-driver overlay mount "$3") && user=$4 && shift 4 &&
+exec chroot --userspec "$user" "$root" "$@"`
+	all := []string{"-c", script, "sh", s.path("storage"), s.runRoot(), container, user}
+	return s.command(ctx, log, "/", "", "sh", append(all, args...)...)
 }
 
 // differs compares what says how an image runs, but for the environment.

@@ -146,9 +146,12 @@ func shorten(line string) string {
 	return line
 }
 
-// buildah calls the builder with a storage of its own. Its notes of what is mounted are of this run, as its mounts are.
+// runRoot has the builder's notes of what is mounted. They are of this run, as its mounts are.
+func (s *store) runRoot() string { return filepath.Join(s.tmp, "run") }
+
+// buildah calls the builder with a storage of its own.
 func (s *store) buildah(ctx context.Context, log io.Writer, show string, args ...string) (string, error) {
-	all := append([]string{"--root", s.path("storage"), "--runroot", filepath.Join(s.tmp, "run"), "--storage-driver", "overlay"}, args...)
+	all := append([]string{"--root", s.path("storage"), "--runroot", s.runRoot(), "--storage-driver", "overlay"}, args...)
 	return s.command(ctx, log, s.root, show, "buildah", all...)
 }
 
