@@ -23,7 +23,7 @@ const usage = `Pass every test. Run it from the checkout: make test, or go run .
   -only NAMES      only these, comma-separated, and what they need: packages, build, lint, unit, modules,
                    or the name of a suite below tests/
   -port-base PORT  of the two Cephs under test (21000); they use the 400 ports from there
-  -limit TIME      after which the run is ended (40m)
+  -limit TIME      after which the run is ended (70m)
 
 The complete output is in .strata/test/log. Skipped tests must be those of tests/skips.txt. A test that fails and then
 passes twice alone is reported as unsteady, and not as failed unless it is one of tests/once.txt or there are more than two.
@@ -34,7 +34,7 @@ var errFailed = errors.New("failed")
 func main() {
 	only := flag.String("only", "", "")
 	portBase := flag.Int("port-base", 21000, "")
-	limit := flag.Duration("limit", 40*time.Minute, "")
+	limit := flag.Duration("limit", 70*time.Minute, "")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	flag.Parse()
 	if flag.NArg() > 0 {

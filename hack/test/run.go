@@ -28,7 +28,7 @@ const (
 	marker = "STRATA_TEST_RUN"
 )
 
-// Run is one run of all tests, or a lane of it: what goes on beside other lanes, with a cluster and temporary files of its own.
+// Run is one run of all tests, or a lane of it: a part with a cluster and temporary files of its own.
 type Run struct {
 	root     string
 	lane     string // distinguishes the names of what belongs to the lane; "" for the first
@@ -59,7 +59,7 @@ func newRun(root string, portBase int, say *Progress) *Run {
 // lanePorts is how many ports the cluster of a lane has.
 const lanePorts = 200
 
-// lanes are the run itself and what goes on beside it.
+// lanes are the run itself and what comes after it.
 func (r *Run) lanes() []*Run {
 	other := &Run{root: r.root, lane: "-2", portBase: r.portBase + lanePorts, say: r.say, results: r.results, report: r.report}
 	return []*Run{r, other}
@@ -127,8 +127,8 @@ func (r *Run) suites(ctx context.Context) ([]string, error) {
 // order is that of the suites; one that isn't named comes after them. The long ones are first, as several run at a time.
 var order = []string{"crash", "kernel", "scratch", "sanity/scratch", "sanity", "integration", "conformance", "failure"}
 
-// second are the suites of the second lane. Most of their time they wait for Ceph, so they run beside those that are the processor's work; and as they
-// stop daemons of their cluster or make another file system, it is theirs, and they run one after the other.
+// second are the suites of the second lane. They stop daemons of their cluster or make another file system, so it is theirs, and they run one after the
+// other.
 var second = []string{"integration", "conformance", "failure"}
 
 // quick are the suites that need no cluster and take seconds: they run with the unit tests.
@@ -183,12 +183,9 @@ func (r *Run) all(ctx context.Context, names map[string]bool) error {
 	}
 	wanted := func(name string) bool { return len(names) == 0 || names[name] }
 	// What fails from here on is counted, and the rest is still done: one run shows all that is wrong.
-	errs := make([]error, len(lanes))
-	var going sync.WaitGroup
-	going.Go(func() { errs[0] = lanes[0].first(ctx, suites, wanted) })
-	going.Go(func() { errs[1] = lanes[1].second(ctx, suites, wanted) })
-	going.Wait()
-	return errors.Join(append(errs, r.repeat(ctx), ctx.Err())...)
+	// One lane after the other: a process of one that has a mount namespace of its own holds the mounts of the other, whose clients and loop devices
+	// then don't end in time.
+	return errors.Join(lanes[0].first(ctx, suites, wanted), lanes[1].second(ctx, suites, wanted), r.repeat(ctx), ctx.Err())
 }
 
 // first is the first lane: the unit tests, and the suites that keep the processor busy, several at a time.
