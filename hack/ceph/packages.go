@@ -27,7 +27,7 @@ func packages() []string {
 		"ceph-base", "ceph-common", "ceph-mon", "ceph-mgr", "ceph-mgr-modules-core", "ceph-osd", "ceph-mds", "radosgw", "ceph-fuse",
 		"librados-dev", "libcephfs-dev", "gcc", "libc6-dev", // strata-controller and the go-ceph binding
 		"fuse3", "attr", "fio", "kmod", // mounts and their tests
-		"qemu-system-x86", "cpio", "busybox-static", // the emulated machine with the kernel client
+		"qemu-system-x86", "cpio", "busybox-static", "xz-utils", // the emulated machine with the kernel client
 		"lvm2", "dmsetup", "util-linux", "e2fsprogs", "xfsprogs", "btrfs-progs", // scratch volumes, here and in that machine
 		"containerd", "runc", "containernetworking-plugins", "iproute2", "iptables", "conntrack", "socat", // Kubernetes
 	}

@@ -35,24 +35,37 @@ func TestScratchLVM(t *testing.T) {
 // back, and shows nobody what was in them.
 func TestScratchPowerCut(t *testing.T) {
 	t.Parallel()
-	disks := []lab.Disk{
-		lab.NewDisk(t, "lvm-1", 256<<20), lab.NewDisk(t, "lvm-2", 256<<20), lab.NewDisk(t, "ext4", 512<<20), lab.NewDisk(t, "xfs", 512<<20),
-	}
+	powerCut(t, lab.Release, []string{"lvm", "loop", "xfs"}, "^(TestAfter|TestBtrfsIsRefused)$",
+		lab.NewDisk(t, "lvm-1", 256<<20), lab.NewDisk(t, "lvm-2", 256<<20), lab.NewDisk(t, "ext4", 512<<20), lab.NewDisk(t, "xfs", 512<<20))
+}
+
+// The same of kind btrfs, on a kernel that has simple quotas.
+func TestScratchBtrfsPowerCut(t *testing.T) {
+	t.Parallel()
+	powerCut(t, lab.Backports, []string{"btrfs"}, "^TestAfter$", lab.NewDisk(t, "btrfs", 1<<30))
+}
+
+// powerCut runs the first test of tests/kernel/powercut for kinds, kills its machine, and runs those of after in another with the same disks.
+func powerCut(t *testing.T, kernel lab.Suite, kinds []string, after string, disks ...lab.Disk) {
+	t.Helper()
 	const pkg = "./tests/kernel/powercut"
-	m := lab.BootScratch(t, disks...)
-	name := lab.StartTests(t, m, pkg, "^TestBefore$")
+	env := []string{"STRATA_POWERCUT_KINDS=" + strings.Join(kinds, ",")}
+	m := lab.BootScratchOn(t, kernel, disks...)
+	name := lab.StartTests(t, m, pkg, "^TestBefore$", env...)
 	out := logUntil(t, m, name, "ready for the end")
-	var env []string
-	for _, c := range regexp.MustCompile(`(?m)^capacity (\w+) (\d+)$`).FindAllStringSubmatch(out, -1) {
-		env = append(env, fmt.Sprintf("STRATA_POWERCUT_CAPACITY_%s=%s", c[1], c[2]))
-	}
-	if len(env) != 3 {
-		t.Fatalf("capacities of %d kinds, want 3:\n%s", len(env), out)
+	for _, kind := range kinds {
+		for _, what := range []string{"capacity", "left"} {
+			said := regexp.MustCompile(`(?m)^` + what + ` ` + kind + ` (\S+)$`).FindStringSubmatch(out)
+			if said == nil {
+				t.Fatalf("nothing is said of %s of kind %s:\n%s", what, kind, out)
+			}
+			env = append(env, fmt.Sprintf("STRATA_POWERCUT_%s_%s=%s", strings.ToUpper(what), kind, said[1]))
+		}
 	}
 	if err := m.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	lab.RunTests(t, lab.BootScratch(t, disks...), pkg, "^(TestAfter|TestBtrfsIsRefused)$", env...)
+	lab.RunTests(t, lab.BootScratchOn(t, kernel, disks...), pkg, after, env...)
 }
 
 // logUntil waits until a program of the machine says words, and returns what it said.

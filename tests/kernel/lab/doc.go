@@ -1,4 +1,4 @@
-// Package lab runs an emulated machine with Debian's kernel.
+// Package lab runs an emulated machine with a kernel of Debian's: that of the release, or the newer one of its backports.
 //
 // The machine gives tests a kernel the host may not have: the CephFS client, NVMe
 // disks, a node that can lose its power. It is emulated in software (no

@@ -77,6 +77,7 @@ func writeInitramfs(ctx context.Context, path string, k kernel, cfg Config) (err
 	for _, name := range modules.order {
 		a.file(lib+modules.modules[name].path, filepath.Join(k.modules(), modules.modules[name].path))
 	}
+	a.file(lib+builtinName, filepath.Join(k.modules(), builtinName))
 	a.text(lib+"modules.dep", modules.dep())
 	a.text(lib+"modules.alias", modules.alias())
 	for _, to := range slices.Sorted(maps.Keys(cfg.Files)) {

@@ -18,9 +18,6 @@ import (
 	"strings"
 )
 
-// metaPackage always depends on the current kernel of the distribution.
-const metaPackage = "linux-image-amd64"
-
 // manifestName is the file that says what a complete kernel directory holds. It is
 // written last: a directory without it, or with files that differ, is thrown away.
 const manifestName = "manifest.json"
@@ -42,14 +39,17 @@ type manifest struct {
 	SHA256 map[string]string
 }
 
-// fetchKernel returns a kernel from the cache, downloading it first when there is
+// fetchKernel returns the kernel of suite from the cache, downloading it first when there is
 // none or the one there is damaged.
-func fetchKernel(ctx context.Context) (kernel, error) {
+func fetchKernel(ctx context.Context, suite Suite) (kernel, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return kernel{}, err
 	}
 	dir := filepath.Join(cache, "kernel")
+	if suite != Release {
+		dir += "-" + string(suite)
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return kernel{}, err
 	}
@@ -72,7 +72,7 @@ func fetchKernel(ctx context.Context) (kernel, error) {
 			return kernel{}, err
 		}
 	}
-	if err := downloadKernel(ctx, fresh); err != nil {
+	if err := downloadKernel(ctx, suite, fresh); err != nil {
 		return kernel{}, errors.Join(fmt.Errorf("get a kernel for the emulated machine: %w", err), os.RemoveAll(fresh))
 	}
 	if err := os.Rename(fresh, current); err != nil {
@@ -107,26 +107,27 @@ func openKernel(dir string) (kernel, error) {
 	return k, nil
 }
 
-// downloadKernel fills dir. apt checks what it downloads against the signed lists.
-func downloadKernel(ctx context.Context, dir string) error {
+// downloadKernel fills dir.
+func downloadKernel(ctx context.Context, suite Suite, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	pkg, err := kernelPackage(ctx)
+	from, err := newApt(ctx, suite, dir)
 	if err != nil {
 		return err
 	}
-	if _, err := output(ctx, dir, "apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", pkg); err != nil {
+	pkg, err := from.kernelPackage(ctx)
+	if err != nil {
 		return err
 	}
-	debs, err := filepath.Glob(filepath.Join(dir, pkg+"_*.deb"))
-	if err != nil || len(debs) != 1 {
-		return fmt.Errorf("apt-get download %s left %d files", pkg, len(debs))
-	}
-	if _, err := output(ctx, dir, "dpkg-deb", "-x", debs[0], dir); err != nil {
+	deb, err := from.download(ctx, pkg, dir)
+	if err != nil {
 		return err
 	}
-	for _, drop := range []string{debs[0], filepath.Join(dir, "usr")} {
+	if _, err := output(ctx, dir, "dpkg-deb", "-x", deb, dir); err != nil {
+		return err
+	}
+	for _, drop := range []string{deb, filepath.Join(dir, "apt"), filepath.Join(dir, "usr")} {
 		if err := os.RemoveAll(drop); err != nil {
 			return err
 		}
@@ -136,7 +137,7 @@ func downloadKernel(ctx context.Context, dir string) error {
 		return fmt.Errorf("package %s holds %d kernels", pkg, len(images))
 	}
 	m := manifest{Package: pkg, Release: strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-")}
-	if err := keepNeeded(dir, m.Release); err != nil {
+	if err := keepNeeded(ctx, dir, m.Release); err != nil {
 		return err
 	}
 	if m.SHA256, err = checksums(dir); err != nil {
@@ -151,7 +152,7 @@ func downloadKernel(ctx context.Context, dir string) error {
 
 // keepNeeded removes the subsystems no emulated machine here has: sound, graphics,
 // radio and the like are most of the package's 400 MB.
-func keepNeeded(dir, release string) error {
+func keepNeeded(ctx context.Context, dir, release string) error {
 	root := filepath.Join(dir, "lib", "modules", release, "kernel")
 	for _, d := range []string{
 		"sound", "drivers/gpu", "drivers/media", "drivers/net/wireless", "drivers/infiniband", "drivers/usb", "drivers/iio",
@@ -162,32 +163,23 @@ func keepNeeded(dir, release string) error {
 			return err
 		}
 	}
-	return nil
+	return decompress(ctx, root)
 }
 
-// kernelPackage asks apt which package the distribution's current kernel is,
-// fetching the package lists when there are none.
-func kernelPackage(ctx context.Context) (string, error) {
-	ask := func() (string, error) {
-		out, err := output(ctx, "", "apt-cache", "depends", "--important", metaPackage)
-		if err != nil {
-			return "", err
+// decompress unpacks the modules below root, which newer packages compress: a machine would take longer to do it, at each boot.
+func decompress(ctx context.Context, root string) error {
+	var packed []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".ko.xz") {
+			packed = append(packed, path)
 		}
-		for line := range strings.Lines(out) {
-			if pkg, ok := strings.CutPrefix(strings.TrimSpace(line), "Depends: "); ok && strings.HasPrefix(pkg, "linux-image-") {
-				return pkg, nil
-			}
-		}
-		return "", fmt.Errorf("apt knows no dependency of %s that is a kernel", metaPackage)
+		return err
+	})
+	if err != nil || len(packed) == 0 {
+		return err
 	}
-	pkg, err := ask()
-	if err == nil {
-		return pkg, nil
-	}
-	if _, err := output(ctx, "", "apt-get", "-q", "update"); err != nil {
-		return "", err
-	}
-	return ask()
+	_, err = output(ctx, root, "xz", append([]string{"--decompress", "--"}, packed...)...)
+	return err
 }
 
 // output runs a program in dir and returns what it printed; its errors are in the error.

@@ -172,6 +172,20 @@ func TestDamagedKernelIsNotUsed(t *testing.T) {
 	}
 }
 
+func TestCollectModules(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, builtinName), []byte("kernel/drivers/virtio/virtio-pci.ko\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := collectModules(root, []string{"virtio_pci"})
+	if err != nil || len(s.order) > 0 {
+		t.Errorf("what is part of the kernel: %q, %v", s.order, err)
+	}
+	if _, err := collectModules(root, []string{"nvme"}); err == nil || !strings.Contains(err.Error(), "nvme") {
+		t.Errorf("a module that isn't there: %v", err)
+	}
+}
+
 func TestArchive(t *testing.T) {
 	var b bytes.Buffer
 	a := newArchive(&b)

@@ -31,6 +31,8 @@ type Config struct {
 	// Dir is where the machine's files go (console, initramfs); it exists. The
 	// caller removes it.
 	Dir string
+	// Kernel is where its kernel comes from.
+	Kernel Suite
 	// Memory in MiB; 768 when zero. The initramfs lives in it.
 	Memory int
 	// CPUs; 1 when zero. Each is a thread of the emulator at full load.
@@ -73,7 +75,7 @@ func Boot(ctx context.Context, cfg Config) (*Machine, error) {
 			return nil, fmt.Errorf("%w; run: go run ./hack/ceph install", err)
 		}
 	}
-	k, err := fetchKernel(ctx)
+	k, err := fetchKernel(ctx, cfg.Kernel)
 	if err != nil {
 		return nil, err
 	}

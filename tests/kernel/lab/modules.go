@@ -9,10 +9,14 @@ import (
 	"debug/elf"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 )
+
+// builtinName is the file, of the package too, that tells modprobe what needs no loading.
+const builtinName = "modules.builtin"
 
 // module is one kernel module.
 type module struct {
@@ -24,6 +28,7 @@ type module struct {
 // moduleSet is the modules of one machine.
 type moduleSet struct {
 	root    string            // the modules directory of the kernel package
+	builtin map[string]bool   // what is part of the kernel itself
 	index   map[string]string // path by name, of all modules of the package
 	modules map[string]module // what the machine gets
 	order   []string          // of modules, dependencies first
@@ -31,8 +36,15 @@ type moduleSet struct {
 
 // collectModules finds the modules called names and all they depend on.
 func collectModules(root string, names []string) (*moduleSet, error) {
-	s := &moduleSet{root: root, index: make(map[string]string), modules: make(map[string]module)}
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+	s := &moduleSet{root: root, builtin: make(map[string]bool), index: make(map[string]string), modules: make(map[string]module)}
+	list, err := os.ReadFile(filepath.Join(root, builtinName))
+	if err != nil {
+		return nil, err
+	}
+	for path := range strings.FieldsSeq(string(list)) {
+		s.builtin[moduleName(path)] = true
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".ko") {
 			return err
 		}
@@ -58,7 +70,7 @@ func moduleName(path string) string {
 
 func (s *moduleSet) add(name string) error {
 	name = moduleName(name)
-	if _, ok := s.modules[name]; ok {
+	if _, ok := s.modules[name]; ok || s.builtin[name] {
 		return nil
 	}
 	path, ok := s.index[name]

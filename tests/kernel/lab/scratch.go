@@ -39,15 +39,21 @@ func NewDisk(t testing.TB, serial string, size int64) Disk {
 	return d
 }
 
-// BootScratch boots a node that has disks and everything that makes scratch volumes of them: modules, loaded, and tools. When the
-// test ends the machine is turned off; a fault of its kernel fails the test.
+// BootScratch is BootScratchOn the kernel of the release.
 func BootScratch(t testing.TB, disks ...Disk) *Machine {
+	t.Helper()
+	return BootScratchOn(t, Release, disks...)
+}
+
+// BootScratchOn boots a node that has disks and everything that makes scratch volumes of them: modules, loaded, and tools. When the
+// test ends the machine is turned off; a fault of its kernel fails the test.
+func BootScratchOn(t testing.TB, kernel Suite, disks ...Disk) *Machine {
 	t.Helper()
 	files := make(map[string]string)
 	if err := hostTools(files, diskTools()); err != nil {
 		t.Fatal(err)
 	}
-	m, err := Boot(t.Context(), Config{Dir: t.TempDir(), Memory: 1536, CPUs: 2, Files: files, Modules: diskModules(), Disks: disks})
+	m, err := Boot(t.Context(), Config{Dir: t.TempDir(), Kernel: kernel, Memory: 1536, CPUs: 2, Files: files, Modules: diskModules(), Disks: disks})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func diskTools() []string {
 
 // diskModules are the kernel modules behind them.
 func diskModules() []string {
-	return []string{"nvme", "dm-mod", "loop", "ext4", "xfs", "btrfs", "quota_v2", "crc32c_generic", "xxhash_generic", "blake2b_generic"}
+	return []string{"nvme", "dm-mod", "loop", "ext4", "xfs", "btrfs", "overlay", "quota_v2", "crc32c_generic", "xxhash_generic", "blake2b_generic"}
 }
 
 // libraryDirs is where glibc's loader looks without being told (ld.so(8), Debian's multiarch).
