@@ -35,7 +35,7 @@ var cephDaemons = []string{"ceph-mon", "ceph-mgr", "ceph-osd", "ceph-mds", "rado
 func (r *Run) readProcess(pid int) (process, bool) {
 	dir := fmt.Sprintf("/proc/%d/", pid)
 	env, err := os.ReadFile(dir + "environ")
-	if err != nil || pid == os.Getpid() || !hasMarker(env, r.mark()) {
+	if err != nil || pid == os.Getpid() || !hasMarker(env, r.root) {
 		return process{}, false
 	}
 	args, err := os.ReadFile(dir + "cmdline")

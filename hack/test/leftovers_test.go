@@ -137,26 +137,26 @@ func TestAnInterruptedToolEndsWithItsChildren(t *testing.T) {
 	}
 }
 
-func TestALaneLeavesTheOthersAlone(t *testing.T) {
-	r, _ := checkout(t, map[string]string{})
-	lanes := r.lanes()
-	if err := lanes[1].makeTmp(); err != nil {
+func TestARunLeavesAnotherCheckoutAlone(t *testing.T) {
+	ours, _ := checkout(t, map[string]string{})
+	other, _ := checkout(t, map[string]string{})
+	if err := other.makeTmp(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := os.RemoveAll(lanes[1].tmpDir()); err != nil {
+		if err := os.RemoveAll(other.tmpDir()); err != nil {
 			t.Error(err)
 		}
 	})
 	theirs := exec.Command("sleep", "600")
-	theirs.Env = lanes[1].env(false)
+	theirs.Env = other.env(false)
 	if err := theirs.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- theirs.Wait() }()
 	t.Cleanup(func() { _ = theirs.Process.Kill() })
-	mnt := filepath.Join(lanes[1].tmpDir(), "a")
+	mnt := filepath.Join(other.tmpDir(), "a")
 	if err := os.Mkdir(mnt, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -164,14 +164,14 @@ func TestALaneLeavesTheOthersAlone(t *testing.T) {
 		t.Fatalf("mount (the tests run as root): %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(mnt, unix.MNT_DETACH) })
-	if l, err := lanes[0].leftovers(t.Context(), 0); err != nil || l.count() != 0 {
-		t.Errorf("the first lane has %v, %v", l, err)
+	if l, err := ours.leftovers(t.Context(), 0); err != nil || l.count() != 0 {
+		t.Errorf("we have %v, %v", l, err)
 	}
-	l, err := lanes[1].leftovers(t.Context(), 0)
+	l, err := other.leftovers(t.Context(), 0)
 	if err != nil || len(l.processes) != 1 || len(l.mounts) != 1 {
-		t.Fatalf("the second lane has %v, %v", l, err)
+		t.Fatalf("the other has %v, %v", l, err)
 	}
-	if err := lanes[1].remove(t.Context(), l); err != nil {
+	if err := other.remove(t.Context(), l); err != nil {
 		t.Error(err)
 	}
 	select {

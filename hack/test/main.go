@@ -1,5 +1,5 @@
 // Command test (make test) passes every test of the project: it installs what is missing, builds, lints, runs the unit tests,
-// starts two Cephs of its own beside the one for development, runs the suites below tests/ against them, and leaves
+// starts a Ceph of its own beside the one for development, runs the suites below tests/ against them, and leaves
 // no process, mount or cluster behind, however it ends.
 package main
 
@@ -22,7 +22,7 @@ const usage = `Pass every test. Run it from the checkout: make test, or go run .
 
   -only NAMES      only these, comma-separated, and what they need: packages, build, lint, unit, modules,
                    or the name of a suite below tests/
-  -port-base PORT  of the two Cephs under test (21000); they use the 400 ports from there
+  -port-base PORT  of the Ceph under test (21000); it uses the 200 ports from there
   -limit TIME      after which the run is ended (70m)
 
 The complete output is in .strata/test/log. Skipped tests must be those of tests/skips.txt. A test that fails and then
@@ -96,10 +96,8 @@ func run(ctx context.Context, only string, portBase int) error {
 	}
 	err = r.all(ctx, names)
 	// Whatever happened, nothing stays; the context may be over.
-	for _, l := range r.lanes() {
-		if cerr := l.cleanUp(context.WithoutCancel(ctx)); cerr != nil {
-			r.broke("clean-up", cerr)
-		}
+	if cerr := r.cleanUp(context.WithoutCancel(ctx)); cerr != nil {
+		r.broke("clean-up", cerr)
 	}
 	return errors.Join(err, r.summary(ctx))
 }

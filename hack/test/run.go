@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,47 +27,25 @@ const (
 	marker = "STRATA_TEST_RUN"
 )
 
-// Run is one run of all tests, or a lane of it: a part with a cluster and temporary files of its own.
+// Run is one run of all tests, with a cluster and temporary files of its own.
 type Run struct {
 	root     string
-	lane     string // distinguishes the names of what belongs to the lane; "" for the first
 	portBase int
 	say      *Progress
 	results  *Results
-	report   *report
-	ceph     bool // the cluster was started
-}
-
-// report is what all lanes tell at the end.
-type report struct {
-	mu      sync.Mutex
-	steps   []string // names and times of what was done
-	pending []pending
-}
-
-// pending are calls of `go test` in which tests have failed.
-type pending struct {
-	lane  *Run
-	calls []*call
+	steps    []string // names and times of what was done
+	pending  []*call  // those in which tests have failed
+	ceph     bool     // the cluster was started
 }
 
 func newRun(root string, portBase int, say *Progress) *Run {
-	return &Run{root: root, portBase: portBase, say: say, results: newResults(), report: &report{}}
-}
-
-// lanePorts is how many ports the cluster of a lane has.
-const lanePorts = 200
-
-// lanes are the run itself and what comes after it.
-func (r *Run) lanes() []*Run {
-	other := &Run{root: r.root, lane: "-2", portBase: r.portBase + lanePorts, say: r.say, results: r.results, report: r.report}
-	return []*Run{r, other}
+	return &Run{root: root, portBase: portBase, say: say, results: newResults()}
 }
 
 func (r *Run) path(elem ...string) string { return filepath.Join(append([]string{r.root}, elem...)...) }
 func (r *Run) stateDir() string           { return r.path(".strata", "test") }
 func (r *Run) logDir() string             { return r.path(".strata", "test", "log") }
-func (r *Run) cephDir() string            { return r.path(".strata", "test-ceph"+r.lane) }
+func (r *Run) cephDir() string            { return r.path(".strata", "test-ceph") }
 func (r *Run) binDir() string             { return r.path("bin") }
 func (r *Run) cephTool() string           { return r.path("bin", "hack-ceph") }
 
@@ -76,11 +53,8 @@ func (r *Run) cephTool() string           { return r.path("bin", "hack-ceph") }
 // and named after the checkout, so that the next run finds what a killed one left.
 func (r *Run) tmpDir() string {
 	sum := sha256.Sum256([]byte(r.root))
-	return filepath.Join(os.TempDir(), "strata-test-"+hex.EncodeToString(sum[:4])+r.lane)
+	return filepath.Join(os.TempDir(), "strata-test-"+hex.EncodeToString(sum[:4]))
 }
-
-// mark is the marker's value for what the lane starts.
-func (r *Run) mark() string { return r.root + r.lane }
 
 // lock keeps a second run in the same checkout out: it would take the first one's processes for leftovers.
 func (r *Run) lock() (unlock func(), err error) {
@@ -127,9 +101,8 @@ func (r *Run) suites(ctx context.Context) ([]string, error) {
 // order is that of the suites; one that isn't named comes after them. The long ones are first, as several run at a time.
 var order = []string{"crash", "kernel", "scratch", "sanity/scratch", "sanity", "integration", "conformance", "failure"}
 
-// second are the suites of the second lane. They stop daemons of their cluster or make another file system, so it is theirs, and they run one after the
-// other.
-var second = []string{"integration", "conformance", "failure"}
+// alone are the suites that stop daemons of the cluster or make another file system: they run one after the other when all others have ended.
+var alone = []string{"integration", "conformance", "failure"}
 
 // quick are the suites that need no cluster and take seconds: they run with the unit tests.
 var quick = []string{"examples", "static"}
@@ -144,7 +117,6 @@ const suiteTimeout = "25m"
 
 // all does everything, or only what names says and what that needs. It returns an error when it makes no sense to go on.
 func (r *Run) all(ctx context.Context, names map[string]bool) error {
-	lanes := r.lanes()
 	err := r.step(ctx, "begin", func() error {
 		if err := r.makeTmp(); err != nil {
 			return err
@@ -152,15 +124,10 @@ func (r *Run) all(ctx context.Context, names map[string]bool) error {
 		if err := r.tool(ctx, "go", "build", "-o", r.cephTool(), "./hack/ceph"); err != nil {
 			return err
 		}
-		for _, l := range lanes {
-			if err := l.cleanUp(ctx); err != nil {
-				return fmt.Errorf("clean up after an earlier run: %w", err)
-			}
-			if err := l.makeTmp(); err != nil {
-				return err
-			}
+		if err := r.cleanUp(ctx); err != nil {
+			return fmt.Errorf("clean up after an earlier run: %w", err)
 		}
-		return nil
+		return r.makeTmp()
 	})
 	if err != nil {
 		return err
@@ -183,47 +150,46 @@ func (r *Run) all(ctx context.Context, names map[string]bool) error {
 	}
 	wanted := func(name string) bool { return len(names) == 0 || names[name] }
 	// What fails from here on is counted, and the rest is still done: one run shows all that is wrong.
-	// One lane after the other: a process of one that has a mount namespace of its own holds the mounts of the other, whose clients and loop devices
-	// then don't end in time.
-	return errors.Join(lanes[0].first(ctx, suites, wanted), lanes[1].second(ctx, suites, wanted), r.repeat(ctx), ctx.Err())
+	return errors.Join(r.together(ctx, suites, wanted), r.oneByOne(ctx, suites, wanted), r.repeat(ctx), ctx.Err())
 }
 
-// first is the first lane: the unit tests, and the suites that keep the processor busy, several at a time.
-func (r *Run) first(ctx context.Context, suites []string, wanted func(string) bool) error {
+// together runs lint, the unit tests, and the suites that keep the processor busy, several at a time.
+func (r *Run) together(ctx context.Context, suites []string, wanted func(string) bool) error {
 	if wanted("lint") {
 		_ = r.step(ctx, "lint", func() error { return r.tool(ctx, "go", "run", "./hack/lint") })
 	}
 	if wanted("unit") {
 		r.unit(ctx)
 	}
-	var soon, together []string
+	var soon, busy []string
 	for _, s := range suites {
 		switch {
-		case slices.Contains(second, s):
+		case slices.Contains(alone, s):
 		case slices.Contains(quick, s):
 			if wanted(s) || wanted("unit") {
 				soon = append(soon, s)
 			}
 		case wanted(s):
-			together = append(together, s)
+			busy = append(busy, s)
 		}
 	}
 	if len(soon) > 0 {
 		r.suite(ctx, soon...)
 	}
-	switch cluster := slices.ContainsFunc(together, func(s string) bool { return !slices.Contains(withoutCeph, s) }); {
+	switch cluster := slices.ContainsFunc(busy, func(s string) bool { return !slices.Contains(withoutCeph, s) }); {
 	case cluster:
-		return r.withCeph(ctx, together...)
-	case len(together) > 0:
-		r.suite(ctx, together...)
+		return r.withCeph(ctx, busy...)
+	case len(busy) > 0:
+		r.suite(ctx, busy...)
 	}
 	return nil
 }
 
-// second is the second lane: one suite after the other, each with a whole cluster, and the modules.
-func (r *Run) second(ctx context.Context, suites []string, wanted func(string) bool) error {
+// oneByOne runs one suite after the other, each with a whole cluster, and the modules. Beside the others they would be disturbed: a process that has a
+// mount namespace of its own holds the mounts of another suite, whose clients and loop devices then don't end in time.
+func (r *Run) oneByOne(ctx context.Context, suites []string, wanted func(string) bool) error {
 	for _, s := range suites {
-		if slices.Contains(second, s) && wanted(s) {
+		if slices.Contains(alone, s) && wanted(s) {
 			if err := r.withCeph(ctx, s); err != nil {
 				return err
 			}
@@ -289,7 +255,7 @@ type goTest struct {
 	packages []string
 }
 
-// tests is a step of tests: what they leave behind is a failure of it, and what failed is repeated when all lanes have ended.
+// tests is a step of tests: what they leave behind is a failure of it, and what failed is repeated at the end.
 func (r *Run) tests(ctx context.Context, name string, all ...goTest) {
 	_ = r.step(ctx, name, func() error {
 		var calls []*call
@@ -308,9 +274,7 @@ func (r *Run) tests(ctx context.Context, name string, all ...goTest) {
 		if err := errors.Join(errs...); err != nil || !failed {
 			return err
 		}
-		r.report.mu.Lock()
-		defer r.report.mu.Unlock()
-		r.report.pending = append(r.report.pending, pending{r, calls})
+		r.pending = append(r.pending, calls...)
 		return errTests
 	})
 }
@@ -334,9 +298,7 @@ func (r *Run) step(ctx context.Context, name string, do func() error) error {
 			r.broke(name, err)
 		}
 	}
-	r.report.mu.Lock()
-	r.report.steps = append(r.report.steps, fmt.Sprintf("%-24s %-8s %s", name, verdict, clock(took)))
-	r.report.mu.Unlock()
+	r.steps = append(r.steps, fmt.Sprintf("%-24s %-8s %s", name, verdict, clock(took)))
 	r.say.Printf("== %s: %s (%s)", name, verdict, clock(took))
 	if err != nil && !errors.Is(err, errTests) {
 		return fmt.Errorf("%s: %w", name, errors.Join(errFailed, err))
@@ -356,7 +318,11 @@ func (r *Run) cephArgs(verb string) []string {
 
 // env is that of every program we start. Only the suites hear of the cluster: a unit test must not need it.
 func (r *Run) env(ceph bool) []string {
-	set := map[string]string{marker: r.mark(), "TMPDIR": r.tmpDir()}
+	set := map[string]string{
+		marker: r.root, "TMPDIR": r.tmpDir(),
+		// As the Makefile builds: what one part of a run has compiled, the others find in the compiler's cache.
+		"GOFLAGS": strings.TrimSpace(os.Getenv("GOFLAGS") + " -trimpath"),
+	}
 	if ceph {
 		set["STRATA_CEPH_DIR"], set["STRATA_CEPH_PORT_BASE"] = r.cephDir(), strconv.Itoa(r.portBase)
 	}
@@ -410,7 +376,7 @@ func (r *Run) checkOnce() {
 // summary says how it all went.
 func (r *Run) summary(ctx context.Context) error {
 	fmt.Println()
-	for _, s := range r.report.steps {
+	for _, s := range r.steps {
 		fmt.Println(s)
 	}
 	if ctx.Err() == nil {

@@ -117,9 +117,9 @@ func (c *call) final(f failure, all []once) string {
 	return ""
 }
 
-// repeat runs again what has failed in all lanes, one test after the other and with nothing beside it.
+// repeat runs again what has failed, one test after the other and with nothing beside it.
 func (r *Run) repeat(ctx context.Context) error {
-	all := r.report.pending
+	all := r.pending
 	if len(all) == 0 || ctx.Err() != nil {
 		return nil
 	}
@@ -131,21 +131,19 @@ func (r *Run) repeat(ctx context.Context) error {
 }
 
 // again returns errTests, or errUnsteady when all that had failed then passed.
-func (r *Run) again(ctx context.Context, all []pending) error {
+func (r *Run) again(ctx context.Context, all []*call) error {
 	listed, err := readOnce(r.path("tests", "once.txt"))
 	if err != nil {
 		r.broke("tests/once.txt", err)
 		return errTests
 	}
 	count := 0
-	for _, p := range all {
-		for _, c := range p.calls {
-			for _, f := range c.failures {
-				count++
-				if why := c.final(f, listed); why != "" {
-					r.say.Printf("not repeated: %s %s: %s", f.name.pkg, f.name.test, why)
-					return errTests
-				}
+	for _, c := range all {
+		for _, f := range c.failures {
+			count++
+			if why := c.final(f, listed); why != "" {
+				r.say.Printf("not repeated: %s %s: %s", f.name.pkg, f.name.test, why)
+				return errTests
 			}
 		}
 	}
@@ -157,20 +155,18 @@ func (r *Run) again(ctx context.Context, all []pending) error {
 		r.say.Printf("not repeated: these are more than the %d unsteady tests that a run may have", maxUnsteady)
 		return errTests
 	}
-	for _, p := range all {
-		if p.lane.ceph {
-			if err := p.lane.tool(ctx, p.lane.cephTool(), p.lane.cephArgs("start")...); err != nil {
-				r.broke("ceph for the repetition", err)
+	if r.ceph {
+		if err := r.tool(ctx, r.cephTool(), r.cephArgs("start")...); err != nil {
+			r.broke("ceph for the repetition", err)
+			return errTests
+		}
+	}
+	for _, c := range all {
+		for _, f := range c.failures {
+			if !r.passesAgain(ctx, c, f) {
 				return errTests
 			}
-		}
-		for _, c := range p.calls {
-			for _, f := range c.failures {
-				if !p.lane.passesAgain(ctx, c, f) {
-					return errTests
-				}
-				r.results.steady(f)
-			}
+			r.results.steady(f)
 		}
 	}
 	return errUnsteady
