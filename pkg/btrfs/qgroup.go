@@ -133,28 +133,52 @@ type Charge struct {
 
 // Charge reads a group. The error wraps os.ErrNotExist.
 func (fs *FS) Charge(g Group) (Charge, error) {
-	var c Charge
-	values := map[string]int64{}
-	for _, name := range []string{"referenced", "rsv_data", "rsv_meta_pertrans", "rsv_meta_prealloc", "limit_flags", "max_referenced"} {
-		text, err := os.ReadFile(fs.sysfs("qgroups", g.file(), name))
-		if errors.Is(err, unix.ENODEV) { // removed between opening and reading
-			err = os.ErrNotExist
-		}
+	c, err := fs.Settled(g)
+	for _, name := range []string{"rsv_data", "rsv_meta_pertrans", "rsv_meta_prealloc"} {
 		if err != nil {
-			return c, fmt.Errorf("quota group %s: %w", g, err)
+			break
 		}
-		v, err := strconv.ParseUint(strings.TrimSpace(string(text)), 0, 64)
-		if err != nil {
-			return c, fmt.Errorf("quota group %s: %s: %w", g, name, err)
-		}
-		values[name] = int64(min(v, 1<<63-1))
+		var more int64
+		more, err = fs.value(g, name)
+		c.Reserved += more
 	}
-	c.Used = values["referenced"]
-	c.Reserved = values["rsv_data"] + values["rsv_meta_pertrans"] + values["rsv_meta_prealloc"]
-	if values["limit_flags"]&maxReferenced != 0 {
-		c.Limit = values["max_referenced"]
+	return c, err
+}
+
+// Settled is Charge without what is reserved, for half of the price: for those who look at all groups.
+func (fs *FS) Settled(g Group) (Charge, error) {
+	used, err := fs.value(g, "referenced")
+	if err != nil {
+		return Charge{}, err
 	}
-	return c, nil
+	c := Charge{Used: used}
+	flags, err := fs.value(g, "limit_flags")
+	if err == nil && flags&maxReferenced != 0 {
+		c.Limit, err = fs.value(g, "max_referenced")
+	}
+	return c, err
+}
+
+// value reads a number of a group with three system calls. An os.File takes twice as many, and making a volume reads some for every volume of the disk.
+func (fs *FS) value(g Group, name string) (int64, error) {
+	var b [32]byte
+	n := 0
+	fd, err := unix.Open(fs.sysfs("qgroups", g.file(), name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		n, err = unix.Read(fd, b[:])
+		err = errors.Join(err, unix.Close(fd))
+	}
+	if errors.Is(err, unix.ENODEV) { // removed between opening and reading
+		err = os.ErrNotExist
+	}
+	if err != nil {
+		return 0, fmt.Errorf("quota group %s: read %s: %w", g, name, err)
+	}
+	v, err := strconv.ParseUint(strings.TrimSpace(string(b[:n])), 0, 64)
+	if err != nil {
+		return 0, fmt.Errorf("quota group %s: %s: %w", g, name, err)
+	}
+	return int64(min(v, 1<<63-1)), nil
 }
 
 // Groups lists the groups of one level.

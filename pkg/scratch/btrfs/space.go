@@ -62,7 +62,7 @@ func (d *Disk) admit(more int64) error {
 	return nil
 }
 
-// eachCharge looks at the groups of subvolumes that live.
+// eachCharge looks at the groups of subvolumes that live. What is reserved isn't looked at.
 func (d *Disk) eachCharge(look func(fs.Group, fs.Charge) error) error {
 	groups, err := d.fs.Groups(level)
 	if err != nil {
@@ -76,7 +76,7 @@ func (d *Disk) eachCharge(look func(fs.Group, fs.Charge) error) error {
 		if state != fs.Alive {
 			continue // what it is charged for isn't free, and it is promised nothing
 		}
-		c, err := d.fs.Charge(g)
+		c, err := d.fs.Settled(g)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // removed meanwhile
 		}
