@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/strata-csi/strata/hack/benchmarks"
 	"github.com/strata-csi/strata/hack/stack"
 	"github.com/strata-csi/strata/pkg/ceph"
 	"github.com/strata-csi/strata/pkg/ceph/librados"
@@ -118,12 +119,12 @@ func (b *bench) measureScratch(ctx context.Context) (*scratchReport, error) {
 	if err := b.UpWithoutCeph(ctx); err != nil {
 		return nil, err
 	}
-	r, began := &scratchReport{Machine: b.describeScratch(), LoadBefore: loadAverage()}, time.Now()
+	r, began := &scratchReport{Machine: b.describeScratch(), LoadBefore: benchmarks.LoadAverage()}, time.Now()
 	var err error
 	if r.Kinds, err = b.scratch(ctx); err != nil {
 		return nil, err
 	}
-	r.LoadAfter, r.Took = loadAverage(), time.Since(began)
+	r.LoadAfter, r.Took = benchmarks.LoadAverage(), time.Since(began)
 	return r, nil
 }
 
@@ -135,7 +136,7 @@ func (b *bench) measureWarm(ctx context.Context, parts []string, r *report) erro
 	if err := b.connect(ctx); err != nil {
 		return err
 	}
-	r.Machine, r.LoadBefore = b.describeCeph(), loadAverage()
+	r.Machine, r.LoadBefore = b.describeCeph(), benchmarks.LoadAverage()
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context) ([]*figure, error)
@@ -150,7 +151,7 @@ func (b *bench) measureWarm(ctx context.Context, parts []string, r *report) erro
 		}
 		*part.into = figures
 	}
-	r.LoadAfter, r.Took = loadAverage(), time.Since(began)
+	r.LoadAfter, r.Took = benchmarks.LoadAverage(), time.Since(began)
 	return nil
 }
 

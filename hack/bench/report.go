@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/strata-csi/strata/hack/benchmarks"
 )
 
 // report is a run's result.
 type report struct {
-	Machine               machine
+	Machine               benchmarks.Machine
 	Calls, Mounts, Data   []*figure
 	Scratch               *scratchReport // nil: not measured
 	LoadBefore, LoadAfter string
@@ -152,6 +154,7 @@ func (r *report) warmText() string {
 
 // Markdown is docs/benchmarks.md: what was measured anew, and the rest as it is on the page.
 func (r *report) Markdown(page string) string {
+	page, pods := benchmarks.CutPods(page)
 	_, page, _ = strings.Cut(page, warmHeading)
 	warm, scratch, ok := strings.Cut(page, scratchHeading)
 	if page != "" {
@@ -166,7 +169,7 @@ func (r *report) Markdown(page string) string {
 	if r.Scratch != nil {
 		scratch = r.Scratch.Markdown()
 	}
-	return "# Benchmarks\n\n<!-- Written by `make bench`; change hack/bench instead. -->\n\n" + introduction + warm + scratch
+	return "# Benchmarks\n\n<!-- Written by `make bench`; change hack/bench instead. -->\n\n" + introduction + warm + scratch + pods
 }
 
 // warmHeading begins the part of the page that is on tier warm.
@@ -174,10 +177,7 @@ const warmHeading = "\n## Machine\n"
 
 func (r *report) warmMarkdown() string {
 	var b strings.Builder
-	b.WriteString(warmHeading + "\n| | |\n|---|---|\n")
-	for _, m := range r.Machine {
-		fmt.Fprintf(&b, "| %s | %s |\n", m[0], m[1])
-	}
+	b.WriteString(warmHeading + "\n" + r.Machine.Markdown())
 	fmt.Fprintf(&b, "| load average | %s before, %s after |\n| duration | %s; %d rounds of calls, %d of mounts, %d of data |\n", r.LoadBefore, r.LoadAfter,
 		r.Took.Round(time.Second), rounds(r.Calls), rounds(r.Mounts), rounds(r.Data))
 	b.WriteString("\n## Against the aims\n\nThe aims: a call takes less than 15% beyond its floor, and data flows as in a bare mount. " +

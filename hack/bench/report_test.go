@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/strata-csi/strata/hack/benchmarks"
 )
 
 // result is a report with one figure of each kind.
@@ -18,7 +20,7 @@ func result(create, read time.Duration) *report {
 	data := newFigure("read", 1, "MB/s", "Strata", "bare")
 	data.Sides[driver].rounds = []block{{rate: 100 / read.Seconds(), p50: time.Millisecond}}
 	data.Sides[bare].rounds = []block{{rate: 100, p50: time.Millisecond}}
-	return &report{Machine: machine{{"processors", "2 × Z80"}}, Tick: "0.5", Calls: []*figure{call(1, create), call(8, 100*time.Millisecond)},
+	return &report{Machine: benchmarks.Machine{{"processors", "2 × Z80"}}, Tick: "0.5", Calls: []*figure{call(1, create), call(8, 100*time.Millisecond)},
 		Data: []*figure{data}}
 }
 

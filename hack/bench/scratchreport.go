@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/strata-csi/strata/hack/benchmarks"
 )
 
 // scratchReport is the result of part scratch.
 type scratchReport struct {
-	Machine               machine
+	Machine               benchmarks.Machine
 	Kinds                 []*kindReport
 	LoadBefore, LoadAfter string
 	Took                  time.Duration
@@ -96,13 +98,10 @@ func (r *scratchReport) Text() string {
 // scratchHeading begins the part of the page that Markdown writes.
 const scratchHeading = "\n## Scratch volumes\n"
 
-// Markdown is the last part of docs/benchmarks.md.
+// Markdown is the part of docs/benchmarks.md on tier scratch.
 func (r *scratchReport) Markdown() string {
 	var b strings.Builder
-	b.WriteString(scratchHeading + "\n" + aboutScratch + "\n| | |\n|---|---|\n")
-	for _, m := range r.Machine {
-		fmt.Fprintf(&b, "| %s | %s |\n", m[0], m[1])
-	}
+	b.WriteString(scratchHeading + "\n" + aboutScratch + "\n" + r.Machine.Markdown())
 	var counts []string
 	for _, k := range r.Kinds {
 		counts = append(counts, fmt.Sprintf("%s: %d rounds of calls, %d of data", k.Kind, rounds(k.Publish), rounds(k.Data)))

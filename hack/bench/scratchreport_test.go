@@ -5,11 +5,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/strata-csi/strata/hack/benchmarks"
 )
 
 // scratchResult is a report of both kinds with a publish that took so long, and data at a share of the floor's rate.
 func scratchResult(publish time.Duration, share float64) *scratchReport {
-	r := &scratchReport{Machine: machine{{"processors", "2 × Z80"}}}
+	r := &scratchReport{Machine: benchmarks.Machine{{"processors", "2 × Z80"}}}
 	for _, kind := range []string{"loop", "btrfs"} {
 		k := &kindReport{Kind: kind}
 		for _, name := range []string{"publish", "unpublish"} {
@@ -76,6 +78,7 @@ func TestThePageKeepsWhatWasNotMeasured(t *testing.T) {
 		"nothing is there":                  {both, "", []string{"CreateVolume", "p50 1.00 ms"}, nil},
 		"scratch alone, for the first time": {again, page, []string{"CreateVolume", "p50 2.00 ms"}, nil},
 		"scratch alone, once more":          {again, both.Markdown(""), []string{"CreateVolume", "p50 2.00 ms"}, []string{"p50 1.00 ms"}},
+		"all but the pods":                  {both, both.Markdown("") + benchmarks.PodsHeading + "\n50 pods\n", []string{"50 pods"}, nil},
 		"warm alone":                        {warm, both.Markdown(""), []string{"CreateVolume", "p50 1.00 ms"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
