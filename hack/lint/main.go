@@ -22,6 +22,8 @@ const (
 	cgoTags = "pacific"
 	// crashTags is the build of the crash tests.
 	crashTags = "pacific,failpoint"
+	// e2eTags is the build of the tests in Kubernetes.
+	e2eTags = "pacific,e2e"
 )
 
 func main() {
@@ -47,12 +49,16 @@ func run(ctx context.Context) error {
 		{"gofmt", func() error { return formatted(ctx) }},
 		{"vet", func() error { return call(ctx, nil, "go", "vet", "-tags", cgoTags, "./...") }},
 		{"vet for the crash tests", func() error { return call(ctx, nil, "go", "vet", "-tags", crashTags, "./...") }},
+		{"vet for the tests in Kubernetes", func() error { return call(ctx, nil, "go", "vet", "-tags", e2eTags, "./hack/kube", "./tests/e2e") }},
 		{"vet without cgo", func() error {
 			return call(ctx, []string{"CGO_ENABLED=0"}, "go", append([]string{"vet"}, withoutLibrados(packages)...)...)
 		}},
 		{"staticcheck", func() error { return call(ctx, nil, "go", "tool", "staticcheck", "-tags", cgoTags, "./...") }},
 		{"staticcheck for the crash tests", func() error {
 			return call(ctx, nil, "go", "tool", "staticcheck", "-tags", crashTags, "./pkg/failpoint")
+		}},
+		{"staticcheck for the tests in Kubernetes", func() error {
+			return call(ctx, nil, "go", "tool", "staticcheck", "-tags", e2eTags, "./hack/kube", "./tests/e2e")
 		}},
 	} {
 		start := time.Now()
