@@ -121,9 +121,20 @@ func (r *Run) importImages(ctx context.Context) error {
 	if err := r.cluster(ctx, append([]string{"images", "import"}, images...)...); err != nil {
 		return err
 	}
+	for image, name := range otherNames {
+		if err := r.cluster(ctx, "images", "tag", image, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// otherNames are names under which the tests use an image, too.
+var otherNames = map[string]string{
 	// The next release, for tests of upgrades. Of strata-node there is a second image.
-	const controller = "docker.io/library/strata-controller:"
-	return r.cluster(ctx, "images", "tag", controller+"dev", controller+"dev2")
+	"docker.io/library/strata-controller:dev": "docker.io/library/strata-controller:dev2",
+	// The image of examples/: like it a small Debian 12.
+	"registry.k8s.io/e2e-test-images/jessie-dnsutils:1.7": "docker.io/library/debian:12-slim",
 }
 
 func (r *Run) test(ctx context.Context) error {

@@ -81,6 +81,8 @@ type running struct {
 	name string
 	uid  string
 	node string
+	// container is the first one.
+	container string
 }
 
 // run makes a pod of mounts and waits until it is ready.
@@ -106,7 +108,7 @@ func (s *space) ready(name string) *running {
 		}
 		return readiness(pod)
 	})
-	return &running{s: s, name: name, uid: string(pod.UID), node: pod.Spec.NodeName}
+	return &running{s: s, name: name, uid: string(pod.UID), node: pod.Spec.NodeName, container: pod.Spec.Containers[0].Name}
 }
 
 // readiness is nil for a pod that is ready, and says what it waits for otherwise.
@@ -199,7 +201,7 @@ func (p *running) fails(script string, says ...string) {
 func (p *running) try(script string) (string, error) {
 	ctx, cancel := context.WithTimeout(p.s.ctx, 2*time.Minute)
 	defer cancel()
-	return k.exec(ctx, p.s.name, p.name, "main", "sh", "-c", script)
+	return k.exec(ctx, p.s.name, p.name, p.container, "sh", "-c", script)
 }
 
 // exec runs a program in a container.

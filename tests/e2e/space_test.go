@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,32 +17,35 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // patience is how long anything may take that has no reason to take long. The machine may have two cores and run ten scenarios.
 const patience = 3 * time.Minute
 
-// space is a namespace of a test and all that the test makes in it.
+// space is a namespace of a test or a benchmark and all that is made in it.
 type space struct {
-	*testing.T
+	testing.TB
 	ctx  context.Context
 	name string
+	// extra is what clean has to delete by itself, last made first: what makes pods, and what is in no namespace.
+	extra []*unstructured.Unstructured
 }
 
 var notName = regexp.MustCompile(`[^a-z0-9]+`)
 
 // newSpace makes a namespace, with the node-stage secret in it. With the test everything in it is deleted, and must be gone from
 // Kubernetes and from Ceph.
-func newSpace(t *testing.T) *space {
+func newSpace(t testing.TB) *space {
 	t.Helper()
 	var random [3]byte
 	_, _ = rand.Read(random[:])
-	plain := strings.Trim(notName.ReplaceAllString(strings.ToLower(strings.TrimPrefix(t.Name(), "Test")), "-"), "-")
+	plain := strings.Trim(notName.ReplaceAllString(strings.ToLower(strings.TrimPrefix(strings.TrimPrefix(t.Name(), "Test"), "Benchmark")), "-"), "-")
 	if len(plain) > 40 {
 		plain = plain[:40]
 	}
-	s := &space{T: t, ctx: context.WithoutCancel(t.Context()), name: plain + "-" + hex.EncodeToString(random[:])}
+	s := &space{TB: t, ctx: context.WithoutCancel(t.Context()), name: plain + "-" + hex.EncodeToString(random[:])}
 	start := time.Now()
 	say("%s begins", t.Name())
 	t.Cleanup(func() {
@@ -76,13 +80,24 @@ func (s *space) create(o runtime.Object) {
 	}
 }
 
+// createExtra makes an object that isn't deleted with the namespace's pods and claims.
+func (s *space) createExtra(o runtime.Object) {
+	s.Helper()
+	s.create(o)
+	u, err := convert(o)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.extra = append(s.extra, u)
+}
+
 // hopeless is an error that waiting doesn't cure.
 type hopeless struct{ error }
 
 // wait waits until ok returns nil. It says every 20 seconds what it waits for, and fails with the last error.
 func (s *space) wait(what string, limit time.Duration, ok func(context.Context) error) {
 	s.Helper()
-	if err := k.wait(s.ctx, s.T.Name()+": "+what, limit, ok); err != nil {
+	if err := k.wait(s.ctx, s.Name()+": "+what, limit, ok); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -115,13 +130,22 @@ func (c *cluster) wait(ctx context.Context, what string, limit time.Duration, ok
 // clean deletes everything in the namespace and waits until nothing of it is left: pods first, so that nothing is in use.
 func (s *space) clean() {
 	s.Helper()
-	now := metav1.DeleteOptions{}
+	now, background := metav1.DeleteOptions{}, metav1.DeletePropagationBackground
+	for _, u := range slices.Backward(s.extra) {
+		r, err := k.resource(u, s.name)
+		if err == nil {
+			err = r.Delete(s.ctx, u.GetName(), metav1.DeleteOptions{PropagationPolicy: &background})
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			s.Errorf("delete %s %s: %v", u.GetKind(), u.GetName(), err)
+		}
+	}
 	pods := k.client.CoreV1().Pods(s.name)
 	if err := pods.DeleteCollection(s.ctx, now, metav1.ListOptions{}); err != nil {
 		s.Errorf("delete the pods: %v", err)
 	}
 	check := func(what string, ok func(context.Context) error) {
-		if err := k.wait(s.ctx, s.T.Name()+": "+what, patience, ok); err != nil {
+		if err := k.wait(s.ctx, s.Name()+": "+what, patience, ok); err != nil {
 			s.Error(err)
 		}
 	}
