@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -41,6 +42,28 @@ func TestUsersAndGroups(t *testing.T) {
 		if !strings.Contains(" "+p.sh("id -G")+" ", " 2000 ") {
 			t.Errorf("%s: the pod is not in group 2000", kind)
 		}
+	}
+}
+
+// Where a class names its file system, kubelet gives the volume to each pod's fsGroup by either policy, also when the claim was another group's before.
+func TestFSGroupOfScratchClaims(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []corev1.PodFSGroupChangePolicy{corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			s := newSpace(t)
+			s.claim("data", scratchOwned, "320Mi", corev1.ReadWriteOnce)
+			user := int64(1000)
+			for _, group := range []int64{2000, 3000} {
+				p := s.pod("own", "", claimed("data", "/data"))
+				p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: &user, RunAsGroup: &user, FSGroup: &group, FSGroupChangePolicy: &policy}
+				own := s.start(p)
+				if got, want := own.sh("mkdir /data/dir && touch /data/dir/file && stat -c %g /data /data/dir /data/dir/file | uniq"), fmt.Sprint(group); got != want {
+					t.Errorf("with fsGroup %s the volume and what is made in it have the groups %q", want, got)
+				}
+				own.remove()
+			}
+		})
 	}
 }
 

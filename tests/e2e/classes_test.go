@@ -23,7 +23,9 @@ const (
 	scratchLoop    = "e2e-scratch-loop"
 	scratchSmall   = "e2e-scratch-small"
 	scratchOptions = "e2e-scratch-options"
-	snapshotClass  = "e2e-warm"
+	// scratchOwned names its file system, so that kubelet gives volumes to the fsGroup of their pods.
+	scratchOwned  = "e2e-scratch-owned"
+	snapshotClass = "e2e-warm"
 
 	controllerSecret = "strata-ceph"
 )
@@ -71,6 +73,7 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		class(scratchLoop, local("loop"), nil),
 		class(scratchSmall, local("small"), nil),
 		class(scratchOptions, local("default"), options),
+		class(scratchOwned, map[string]string{"tier": "scratch", "class": "loop", "csi.storage.k8s.io/fstype": "xfs"}, nil),
 		// Of the storage tests of Kubernetes, which make namespaces of their own.
 		class("e2e-external-warm", shared("team", "external", "csi.storage.k8s.io/node-stage-secret-namespace", driverNamespace,
 			"csi.storage.k8s.io/node-publish-secret-namespace", driverNamespace), nil),
