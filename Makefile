@@ -34,9 +34,9 @@ test: ## pass every test, with a Ceph of its own; ONLY=unit,sanity for a part
 	@CGO_ENABLED=0 go build -o bin/hack-test ./hack/test
 	@exec bin/hack-test -only '$(ONLY)'
 
-e2e: ## deploy into a Kubernetes of two nodes with a Ceph, run tests/e2e there, clear away; ONLY=REGEXP for a part, KEEP=1 keeps the cluster
+e2e: ## deploy into a Kubernetes of two nodes with a Ceph, run tests/e2e there, clear away; ONLY=REGEXP for a part, KEEP=1 keeps the cluster, BENCH=1 measures instead
 	@CGO_ENABLED=0 go build -o bin/hack-e2e ./hack/e2e
-	@exec bin/hack-e2e -only '$(ONLY)' $(if $(KEEP),-keep)
+	@exec bin/hack-e2e -only '$(ONLY)' $(if $(KEEP),-keep) $(if $(BENCH),-bench)
 
 lab: ## everything that runs in the emulated machine, of which `make test` runs a part
 	@CGO_ENABLED=0 go build -o bin/hack-test ./hack/test

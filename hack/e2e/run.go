@@ -3,6 +3,7 @@ package main
 // The order of things.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,8 +30,11 @@ type Run struct {
 	root  string
 	only  string
 	keep  bool
+	bench bool          // measure instead of testing
+	limit time.Duration // of the cluster and the tests
 	start time.Time
 	steps []string
+	cpu   time.Duration // of the programs that have ended
 }
 
 func newRun(root string) *Run { return &Run{root: root, start: time.Now()} }
@@ -62,19 +66,30 @@ func (r *Run) all(ctx context.Context) error {
 			return err
 		}
 	}
-	err = r.step("cluster", func() error { return r.cluster(ctx, "up", "--ceph") })
-	if err == nil {
-		err = r.step("import", func() error { return r.importImages(ctx) })
-	}
-	if err == nil {
-		err = r.step("run", func() error { return r.test(ctx) })
-	}
+	err = r.inCluster(ctx)
 	if r.keep && ctx.Err() == nil {
 		return err
 	}
 	// Whatever happened, nothing stays; the context may be over.
 	ctx = context.WithoutCancel(ctx)
 	return errors.Join(err, r.saveLogs(), r.step("down", func() error { return r.cluster(ctx, "down") }))
+}
+
+// inCluster is what has a limit: the cluster comes up, and the tests run in it.
+func (r *Run) inCluster(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
+	defer cancel()
+	err := r.step("cluster", func() error { return r.cluster(ctx, "up", "--ceph") })
+	if err == nil {
+		err = r.step("import", func() error { return r.importImages(ctx) })
+	}
+	if err == nil {
+		err = r.step("run", func() error { return r.test(ctx) })
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("not done after %s: %w", r.limit, err)
+	}
+	return err
 }
 
 // lock keeps a second run in the same checkout out: they have one cluster.
@@ -102,12 +117,12 @@ func (r *Run) compile(ctx context.Context) error {
 	if err := r.tool(ctx, "go", "-C", "hack/chart", "build", "-o", "/dev/null", "."); err != nil {
 		return err
 	}
-	return r.tool(ctx, "go", "test", "-tags", "e2e", "-run", "^$", "-exec", "true", "./tests/e2e/...")
+	return r.tool(ctx, "go", "test", "-tags", "e2e", "-vet=off", "-run", "^$", "-exec", "true", "./tests/e2e/...")
 }
 
 // machine runs the tests of the development Kubernetes itself.
 func (r *Run) machine(ctx context.Context) error {
-	return r.tool(ctx, "go", "test", "-tags", "e2e", "-count=1", "./hack/kube")
+	return r.tool(ctx, "go", "test", "-tags", "e2e", "-vet=off", "-count=1", "./hack/kube")
 }
 
 func (r *Run) importImages(ctx context.Context) error {
@@ -138,7 +153,10 @@ var otherNames = map[string]string{
 }
 
 func (r *Run) test(ctx context.Context) error {
-	args := []string{"run", "--", "go", "test", "-tags", "e2e", "-v", "-count=1", "-timeout", "45m"}
+	args := []string{"run", "--", "go", "test", "-tags", "e2e", "-v", "-count=1", "-vet=off", "-timeout", "45m"}
+	if r.bench {
+		return r.measure(ctx, append(args, "-run", "^$", "-benchtime", "1x", "-bench", cmp.Or(r.only, "."), "./tests/e2e"))
+	}
 	if r.only != "" {
 		args = append(args, "-run", r.only)
 	}
@@ -160,7 +178,7 @@ func (r *Run) saveLogs() error {
 // step does one thing and keeps how long it took.
 func (r *Run) step(name string, do func() error) error {
 	fmt.Printf("[%s] == %s\n", clock(time.Since(r.start)), name)
-	begin := time.Now()
+	begin, cpu := time.Now(), r.cpu
 	end := make(chan struct{})
 	go func() {
 		t := time.NewTicker(beat)
@@ -181,16 +199,17 @@ func (r *Run) step(name string, do func() error) error {
 		verdict = "FAILED"
 		err = fmt.Errorf("%s: %w", name, err)
 	}
-	r.steps = append(r.steps, fmt.Sprintf("%-6s  %6s  %s", verdict, clock(time.Since(begin)), name))
+	r.steps = append(r.steps, fmt.Sprintf("%-6s  %6s  %6s  %s", verdict, clock(time.Since(begin)), clock(r.cpu-cpu), name))
 	return err
 }
 
 func (r *Run) printSteps() {
-	fmt.Println()
+	// What runs inside of the cluster and goes on isn't in the processors' time.
+	fmt.Println("\n          wall     cpu")
 	for _, s := range r.steps {
 		fmt.Println(s)
 	}
-	fmt.Println("in all ", clock(time.Since(r.start)))
+	fmt.Printf("in all  %6s  %6s\n", clock(time.Since(r.start)), clock(r.cpu))
 }
 
 // tool runs a program with its output shown, in a process group of its own, so that the end of this one's terminal reaches it
@@ -201,7 +220,11 @@ func (r *Run) tool(ctx context.Context, name string, args ...string) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGINT) }
 	cmd.WaitDelay = patience
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	if s := cmd.ProcessState; s != nil {
+		r.cpu += s.UserTime() + s.SystemTime()
+	}
+	if err != nil {
 		return fmt.Errorf("%s %s: %w", filepath.Base(name), strings.Join(args, " "), err)
 	}
 	return nil

@@ -36,6 +36,10 @@ func run(m *testing.M) int {
 	}
 	say("deployed")
 	code := m.Run()
+	if err := figures.write(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: the figures:", err)
+		code = 1
+	}
 	if err := k.checkNothingLeft(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: left over:", err)
 		code = 1
