@@ -99,7 +99,7 @@ func (r *Run) suites(ctx context.Context) ([]string, error) {
 }
 
 // order is that of the suites; one that isn't named comes after them. The long ones are first, as several run at a time.
-var order = []string{"crash", "kernel", "scratch", "sanity/scratch", "sanity", "integration", "conformance", "failure"}
+var order = []string{"crash", "kernel", "security", "scratch", "sanity/scratch", "sanity", "integration", "conformance", "failure"}
 
 // alone are the suites that stop daemons of the cluster or make another file system: they run one after the other when all others have ended.
 var alone = []string{"integration", "conformance", "failure"}

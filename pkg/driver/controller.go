@@ -81,7 +81,11 @@ func RunController(ctx context.Context, o ControllerOptions, dial warm.Dial) err
 		if err != nil {
 			return err
 		}
-		backend := warm.New(warm.Options{Clusters: store, Dial: tracedDial(dial, provider), Lease: o.LockLease, CopyWait: o.CopyWait})
+		keeper, err := openKeeper(o)
+		if err != nil {
+			return err
+		}
+		backend := warm.New(warm.Options{Clusters: store, Dial: tracedDial(dial, provider), Keeper: keeper, Lease: o.LockLease, CopyWait: o.CopyWait})
 		defer backend.Close()
 		tiers.Register(volume.Warm, backend)
 		s.monitoring.teams(backend)

@@ -11,6 +11,7 @@ import (
 	"github.com/strata-csi/strata/pkg/registration"
 	"github.com/strata-csi/strata/pkg/rpc"
 	"github.com/strata-csi/strata/pkg/scratch/report"
+	"github.com/strata-csi/strata/pkg/warm"
 )
 
 // cluster is what a node knows of the Kubernetes cluster that it is in. Its methods are what the reaper asks.
@@ -59,6 +60,18 @@ func register(o NodeOptions) (*registration.Registration, error) {
 		return nil, err
 	}
 	return registration.New(registration.Options{Dir: o.RegistrationDir, Driver: identity.DriverName, Endpoint: endpoint}), nil
+}
+
+// openKeeper is where the keys of volumes with an identity of their own are kept; nil: nowhere, and there are no such volumes.
+func openKeeper(o ControllerOptions) (warm.Keeper, error) {
+	if o.Kubeconfig == "" {
+		return nil, nil
+	}
+	client, err := kube.ConnectController(o.Kubeconfig, "strata-controller")
+	if err != nil {
+		return nil, err
+	}
+	return kube.NewSecrets(client, o.Namespace), nil
 }
 
 // openReports is where the controller learns what room the nodes have; nil: nowhere.

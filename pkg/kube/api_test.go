@@ -165,6 +165,10 @@ func (f fakeRequests) get(ctx context.Context, _, namespace, name string, into r
 		got, err := f.Nodes().Get(ctx, name, metav1.GetOptions{})
 		return store(into, got, err)
 	}
+	if _, ok := into.(*v1.Secret); ok {
+		got, err := f.Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+		return store(into, got, err)
+	}
 	got, err := f.ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
 	return store(into, got, err)
 }
@@ -188,11 +192,19 @@ func (f fakeRequests) create(ctx context.Context, _, namespace string, object, i
 		got, err := f.Events(namespace).Create(ctx, event, metav1.CreateOptions{})
 		return store(into, got, err)
 	}
+	if secret, ok := object.(*v1.Secret); ok {
+		got, err := f.Secrets(namespace).Create(ctx, secret, metav1.CreateOptions{})
+		return store(into, got, err)
+	}
 	got, err := f.ConfigMaps(namespace).Create(ctx, object.(*v1.ConfigMap), metav1.CreateOptions{})
 	return store(into, got, err)
 }
 
 func (f fakeRequests) update(ctx context.Context, _, namespace, _ string, object, into runtime.Object) error {
+	if secret, ok := object.(*v1.Secret); ok {
+		got, err := f.Secrets(namespace).Update(ctx, secret, metav1.UpdateOptions{})
+		return store(into, got, err)
+	}
 	got, err := f.ConfigMaps(namespace).Update(ctx, object.(*v1.ConfigMap), metav1.UpdateOptions{})
 	return store(into, got, err)
 }
@@ -200,4 +212,8 @@ func (f fakeRequests) update(ctx context.Context, _, namespace, _ string, object
 func (f fakeRequests) mergePatch(ctx context.Context, _, name string, patch []byte, into runtime.Object) error {
 	got, err := f.Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
 	return store(into, got, err)
+}
+
+func (f fakeRequests) remove(ctx context.Context, _, namespace, name string, o metav1.DeleteOptions) error {
+	return f.Secrets(namespace).Delete(ctx, name, o)
 }

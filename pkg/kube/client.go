@@ -1,5 +1,6 @@
 // Package kube is what Strata asks of the Kubernetes API, and all that it does there: the pods of a node, whether its kubelet reports, its
-// startup taint, the volume handles of PersistentVolumes, and ConfigMaps with what nodes report. No call reads a Secret.
+// startup taint, the volume handles of PersistentVolumes, ConfigMaps with what nodes report, and, for the controller alone, the Secrets
+// with the keys of volumes.
 //
 // Every answer on which something is destroyed comes from a list without a resourceVersion, which the API server answers with what was
 // true when it was asked (Kubernetes API concepts, "Resource versions"): an older view could lack a pod that lives.
@@ -28,6 +29,9 @@ const (
 	// A node asks for a few objects a minute. The limits are for the day when something asks too often.
 	qps   = 5
 	burst = 20
+	// The controller asks twice for every volume that is made or deleted; Ceph's manager is slower than that.
+	controllerQPS   = 50
+	controllerBurst = 100
 )
 
 // CheckOptions says what is wrong with the place of the credentials or the namespace, without reading anything.
@@ -82,6 +86,20 @@ func Connect(kubeconfig, program string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return connect(kubeconfig, c)
+}
+
+// ConnectController is Connect with the requests of a controller that serves many volumes.
+func ConnectController(kubeconfig, program string) (*Client, error) {
+	c, err := Config(kubeconfig, program)
+	if err != nil {
+		return nil, err
+	}
+	c.QPS, c.Burst = controllerQPS, controllerBurst
+	return connect(kubeconfig, c)
+}
+
+func connect(kubeconfig string, c *rest.Config) (*Client, error) {
 	r, err := newREST(c)
 	if err != nil {
 		return nil, fmt.Errorf("--kubeconfig %s: %w", kubeconfig, err)

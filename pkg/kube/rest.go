@@ -25,6 +25,7 @@ type requests interface {
 	create(ctx context.Context, resource, namespace string, object, into runtime.Object) error
 	update(ctx context.Context, resource, namespace, name string, object, into runtime.Object) error
 	mergePatch(ctx context.Context, resource, name string, patch []byte, into runtime.Object) error
+	remove(ctx context.Context, resource, namespace, name string, o metav1.DeleteOptions) error
 }
 
 type restRequests struct {
@@ -67,4 +68,8 @@ func (r *restRequests) update(ctx context.Context, resource, namespace, name str
 
 func (r *restRequests) mergePatch(ctx context.Context, resource, name string, patch []byte, into runtime.Object) error {
 	return r.client.Patch(types.MergePatchType).Resource(resource).Name(name).Body(patch).Do(ctx).Into(into)
+}
+
+func (r *restRequests) remove(ctx context.Context, resource, namespace, name string, o metav1.DeleteOptions) error {
+	return r.client.Delete().NamespaceIfScoped(namespace, namespace != "").Resource(resource).Name(name).Body(&o).Do(ctx).Error()
 }

@@ -41,10 +41,17 @@ func (b *Backend) createBacked(ctx context.Context, s site, c class, spec volume
 	if err != nil {
 		return volume.Volume{}, err
 	}
-	rec := backedRecord{Name: spec.Name, Snapshot: spec.Source.Snapshot, Path: data, Size: max(snap.Size, spec.Capacity.Required), Owner: spec.Owner}
-	rec, err = b.claim(ctx, s, from, sub, rec)
+	g := grant{holder: holder{sub: sub, backed: true}, id: id, may: accessOf(c, spec), path: from.sub.Base(), of: from.sub}
+	if g.secret, err = secretName(g.may, spec.Owner); err != nil {
+		return volume.Volume{}, err
+	}
+	rec := backedRecord{Name: spec.Name, Snapshot: spec.Source.Snapshot, Path: data, Size: max(snap.Size, spec.Capacity.Required), Identity: g.may, Owner: spec.Owner}
+	rec, err = b.claim(ctx, s, from, g, rec)
 	if err != nil {
 		return volume.Volume{}, err
+	}
+	if rec.Identity != g.may {
+		return volume.Volume{}, fmt.Errorf("%w: %q exists with %s %s, asked was %s", volume.ErrExists, spec.Name, paramIdentity, rec.Identity, g.may)
 	}
 	if rec.Name != spec.Name || rec.Snapshot != spec.Source.Snapshot || !spec.Capacity.Allows(rec.Size) {
 		return volume.Volume{}, fmt.Errorf("%w: %q is served from snapshot %s with %d bytes", volume.ErrExists, spec.Name, rec.Snapshot, rec.Size)
@@ -56,8 +63,8 @@ func (b *Backend) createBacked(ctx context.Context, s site, c class, spec volume
 // last but the record, so that a volume with a record is one whose snapshot can't go.
 //
 // Under a lock of the snapshot: whoever holds it knows that a directory there without a record is a dead controller's (see reap).
-func (b *Backend) claim(ctx context.Context, s site, from snapshotRef, sub ceph.Subvolume, rec backedRecord) (_ backedRecord, err error) {
-	own := backedPath(s, sub)
+func (b *Backend) claim(ctx context.Context, s site, from snapshotRef, g grant, rec backedRecord) (_ backedRecord, err error) {
+	sub, own := g.sub, backedPath(s, g.sub)
 	have, err := readAttr[backedRecord](ctx, s, own)
 	if err == nil || !unfinished(err) {
 		return have, err
@@ -82,12 +89,21 @@ func (b *Backend) claim(ctx context.Context, s site, from snapshotRef, sub ceph.
 		return rec, err
 	}
 	failpoint.Hit("warm/backed/after-reference")
+	if g.may != accessNone {
+		// A client can't be bound to a snapshot alone: the metadata server goes by the path of the live directory.
+		if g.pool, err = poolOf(ctx, s, rec.Path); err != nil {
+			return rec, err
+		}
+		if err := b.give(ctx, s, g); err != nil {
+			return rec, err
+		}
+	}
 	err = writeAttr(ctx, s.tree().CreateXattr, own, rec)
 	if errors.Is(err, syscall.EEXIST) {
 		return readAttr[backedRecord](ctx, s, own)
 	}
 	if err != nil {
-		return rec, interrupted(err)
+		return rec, b.abandon(ctx, s, g, interrupted(err))
 	}
 	failpoint.Hit("warm/backed/after-record")
 	return rec, nil
@@ -118,7 +134,14 @@ func (b *Backend) reap(ctx context.Context, s site, from snapshotRef) (err error
 			continue
 		}
 		if unfinished(err) {
-			err = removeDir(ctx, s.tree(), own)
+			h := holder{sub: ceph.Subvolume{Group: from.sub.Group, Name: name}, backed: true}
+			var had bool
+			if had, err = b.takeBack(ctx, s, h); err == nil && had {
+				err = forgetIdentity(ctx, s, h)
+			}
+			if err == nil {
+				err = removeDir(ctx, s.tree(), own)
+			}
 		}
 		if err != nil {
 			return err
@@ -133,7 +156,11 @@ func (b *Backend) reap(ctx context.Context, s site, from snapshotRef) (err error
 
 // deleteBacked removes a volume that is served from a snapshot; the snapshot stays.
 func (b *Backend) deleteBacked(ctx context.Context, s site, ref volumeRef) error {
-	own := backedPath(s, ref.sub)
+	own, h := backedPath(s, ref.sub), holder{sub: ref.sub, backed: true}
+	had, err := b.takeBack(ctx, s, h)
+	if err != nil {
+		return err
+	}
 	rec, err := readAttr[backedRecord](ctx, s, own)
 	if err != nil && !unfinished(err) {
 		return err
@@ -148,5 +175,8 @@ func (b *Backend) deleteBacked(ctx context.Context, s site, ref volumeRef) error
 		}
 		failpoint.Hit("warm/backed/after-release")
 	}
-	return removeDir(ctx, s.tree(), own)
+	if err := removeDir(ctx, s.tree(), own); err != nil || !had {
+		return err
+	}
+	return forgetIdentity(ctx, s, h)
 }

@@ -21,6 +21,8 @@ type Dial func(ctx context.Context, c clusters.Cluster) (ceph.Conn, error)
 type Options struct {
 	Clusters *clusters.Store
 	Dial     Dial
+	// Keeper keeps the keys of volumes with an identity of their own; nil: nobody can, and there are no such volumes.
+	Keeper Keeper
 	// Lease is how long a lock of a controller that died keeps another from going on. Default 10 s.
 	Lease time.Duration
 	// CopyWait is how long CreateVolume waits for a copy before it answers that it is still running. Default 30 s.
@@ -31,6 +33,7 @@ type Options struct {
 type Backend struct {
 	clusters *clusters.Store
 	dial     Dial
+	keeper   Keeper
 	lease    time.Duration
 	copyWait time.Duration
 	checks   preflights
@@ -64,7 +67,7 @@ func New(o Options) *Backend {
 	if o.CopyWait == 0 {
 		o.CopyWait = 30 * time.Second
 	}
-	b := &Backend{clusters: o.Clusters, dial: o.Dial, lease: o.Lease, copyWait: o.CopyWait, conns: map[string]*connection{}}
+	b := &Backend{clusters: o.Clusters, dial: o.Dial, keeper: o.Keeper, lease: o.Lease, copyWait: o.CopyWait, conns: map[string]*connection{}}
 	o.Clusters.Subscribe(func(changed []string) {
 		for _, id := range changed {
 			b.reconnect(id)
@@ -203,6 +206,9 @@ func (b *Backend) class(parameters map[string]string, namespace string) (class, 
 	c, err := parseClass(parameters, cluster.Defaults, namespace)
 	if err != nil {
 		return class{}, clusters.Cluster{}, err
+	}
+	if c.ownIdentity && b.keeper == nil {
+		return class{}, clusters.Cluster{}, errNoKeeper("parameter " + paramIdentity + ": " + identityVolume)
 	}
 	c.cluster = cluster.ID
 	return c, cluster, nil

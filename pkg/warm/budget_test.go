@@ -14,7 +14,10 @@ func TestCommandsPerCall(t *testing.T) {
 	v := l.create(spec("other", gib))
 	taken := l.snapshot("taken", v)
 	gone := l.create(spec("gone", gib))
-	backed := spec("backed", 0)
+	goneMine := l.create(own(spec("gone-mine", gib)))
+	backed, backedMine, copiedMine := spec("backed", 0), spec("backed-mine", 0), spec("copied-mine", gib)
+	backedMine.Source, backedMine.Access = volume.Source{Snapshot: taken.ID}, volume.Access{ReadOnly: true, MultiNode: true}
+	copiedMine.Source = volume.Source{Snapshot: taken.ID}
 	backed.Source, backed.Access = volume.Source{Snapshot: taken.ID}, volume.Access{ReadOnly: true, MultiNode: true}
 	copied := spec("copied", gib)
 	copied.Source = volume.Source{Snapshot: taken.ID}
@@ -62,6 +65,14 @@ func TestCommandsPerCall(t *testing.T) {
 		{"clone", 5, 0, func() error { return try(l.Create(t.Context(), cloned)) }},
 		{"capacity", 0, 1, func() error { return try(l.Capacity(t.Context(), spec("", 0).Parameters, nil)) }},
 		{"delete", 1, 0, func() error { return l.Delete(t.Context(), gone.ID) }},
+		// An identity of the volume's own costs the manager nothing: the monitors mint and remove it.
+		{"new volume with an identity", 1, 1, func() error { return try(l.Create(t.Context(), own(spec("mine", gib)))) }},
+		{"the same with its identity again", 0, 0, func() error { return try(l.Create(t.Context(), own(spec("mine", gib)))) }},
+		{"restore with an identity", 3, 1, func() error { return try(l.Create(t.Context(), own(copiedMine))) }},
+		{"volume served from a snapshot with an identity", 0, 1, func() error { return try(l.Create(t.Context(), own(backedMine))) }},
+		{"the same served with its identity again", 0, 0, func() error { return try(l.Create(t.Context(), own(backedMine))) }},
+		{"delete with an identity", 1, 1, func() error { return l.Delete(t.Context(), goneMine.ID) }},
+		{"delete with an identity again", 0, 0, func() error { return l.Delete(t.Context(), goneMine.ID) }},
 		{"delete again", 0, 0, func() error { return l.Delete(t.Context(), gone.ID) }},
 		{"delete a snapshot", 1, 0, func() error {
 			snaps, _, err := l.ListSnapshots(t.Context(), "", 1, "")

@@ -58,7 +58,7 @@ func (b *Backend) createCopy(ctx context.Context, s site, want wanted, found boo
 	}
 	failpoint.Hit("warm/clone/before-record")
 	rec := record{Name: want.spec.Name, Path: path, Pool: want.class.pool, Source: want.spec.Source, Owner: want.spec.Owner,
-		Cluster: s.cluster.NamePrefix, Size: want.size, Copy: &order}
+		Cluster: s.cluster.NamePrefix, Size: want.size, Identity: want.may, Copy: &order}
 	err = createRecord(ctx, s, want.sub, rec)
 	if errors.Is(err, syscall.EEXIST) {
 		return b.lostCopy(ctx, s, want)
@@ -306,11 +306,14 @@ func (b *Backend) completeCopy(ctx context.Context, s site, want wanted) (_ volu
 	if err := b.removeTemporary(ctx, s, rec); err != nil {
 		return volume.Volume{}, err
 	}
+	if err := b.give(ctx, s, want.grant(rec.Path)); err != nil {
+		return volume.Volume{}, err
+	}
 	failpoint.Hit("warm/clone/before-ready")
 	size := rec.Copy.Size
 	rec.Copy = nil
 	if err := replaceRecord(ctx, s, want.sub, rec); err != nil {
-		return volume.Volume{}, interrupted(err)
+		return volume.Volume{}, b.abandon(ctx, s, want.grant(rec.Path), interrupted(err))
 	}
 	failpoint.Hit("warm/clone/after-ready")
 	return want.volume(rec.Path, size), nil

@@ -74,11 +74,18 @@ func (b *Backend) create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 
 // wanted is a request that has been checked and given its names.
 type wanted struct {
-	class class
-	spec  volume.Spec
-	sub   ceph.Subvolume
-	id    volume.ID
-	size  int64
+	class  class
+	spec   volume.Spec
+	sub    ceph.Subvolume
+	id     volume.ID
+	size   int64
+	may    access // of its own identity
+	secret string // with the key of that
+}
+
+// grant is the identity of the volume, whose data is at path.
+func (w wanted) grant(path string) grant {
+	return grant{holder: holder{sub: w.sub}, id: w.id, secret: w.secret, may: w.may, path: path, pool: w.class.pool, of: w.sub}
 }
 
 func (b *Backend) plan(s site, c class, spec volume.Spec) (wanted, error) {
@@ -90,7 +97,9 @@ func (b *Backend) plan(s site, c class, spec volume.Spec) (wanted, error) {
 	if err != nil {
 		return wanted{}, fmt.Errorf("clusterID, fsName, namePrefix.team and volume name don't fit: %w", err)
 	}
-	return wanted{class: c, spec: spec, sub: sub, id: id, size: sizeFor(spec.Capacity)}, nil
+	may := accessOf(c, spec)
+	secret, err := secretName(may, spec.Owner)
+	return wanted{class: c, spec: spec, sub: sub, id: id, size: sizeFor(spec.Capacity), may: may, secret: secret}, err
 }
 
 // sizeFor is the least quota that the range allows, in whole steps where the limit leaves room for that.
@@ -152,6 +161,8 @@ func (b *Backend) existing(ctx context.Context, s site, want wanted, rec record)
 		return volume.Volume{}, differs("source", describe(rec.Source), describe(spec.Source))
 	case rec.Pool != want.class.pool:
 		return volume.Volume{}, differs("pool", rec.Pool, want.class.pool)
+	case rec.Identity != want.may:
+		return volume.Volume{}, differs(paramIdentity, rec.Identity, want.may)
 	case rec.Copy != nil:
 		if !spec.Capacity.Allows(rec.Copy.Size) {
 			return volume.Volume{}, differs("size", rec.Copy.Size, spec.Capacity.Required)
@@ -203,15 +214,18 @@ func (b *Backend) createEmpty(ctx context.Context, s site, want wanted, found bo
 	if err := dress(ctx, s, path, want.sub, c); err != nil {
 		return volume.Volume{}, interrupted(err)
 	}
+	if err := b.give(ctx, s, want.grant(path)); err != nil {
+		return volume.Volume{}, err
+	}
 	failpoint.Hit("warm/create/before-record")
 	rec := record{Name: want.spec.Name, Path: path, Pool: c.pool, Source: want.spec.Source, Owner: want.spec.Owner,
-		Cluster: s.cluster.NamePrefix, Size: want.size}
+		Cluster: s.cluster.NamePrefix, Size: want.size, Identity: want.may}
 	err = createRecord(ctx, s, want.sub, rec)
 	if errors.Is(err, syscall.EEXIST) {
 		return b.lost(ctx, s, want)
 	}
 	if err != nil {
-		return volume.Volume{}, interrupted(err)
+		return volume.Volume{}, b.abandon(ctx, s, want.grant(path), interrupted(err))
 	}
 	failpoint.Hit("warm/create/after-record")
 	return want.volume(path, want.size), nil
@@ -226,10 +240,13 @@ func createGroup(ctx context.Context, s site, group string) error {
 	return err
 }
 
+// errDeleted: the volume was deleted while it was being made.
+var errDeleted = errors.New("the volume was deleted while it was being made")
+
 // interrupted explains an absence that only a delete of the same volume at the same time can cause.
 func interrupted(err error) error {
 	if unfinished(err) || errors.Is(err, errGone) {
-		return fmt.Errorf("%w: the volume was deleted while it was being made", volume.ErrPending)
+		return fmt.Errorf("%w: %w", volume.ErrPending, errDeleted)
 	}
 	return err
 }

@@ -36,7 +36,21 @@ func (b *Backend) Delete(ctx context.Context, id volume.ID) error {
 	return classify(b.delete(ctx, s, ref.sub))
 }
 
+// delete removes first what opens the volume, then its data, and last the sign that it had an identity.
 func (b *Backend) delete(ctx context.Context, s site, sub ceph.Subvolume) error {
+	h := holder{sub: sub}
+	had, err := b.takeBack(ctx, s, h)
+	if err != nil {
+		return err
+	}
+	if err := b.deleteData(ctx, s, sub); err != nil || !had {
+		return err
+	}
+	failpoint.Hit("warm/delete/before-identity")
+	return forgetIdentity(ctx, s, h)
+}
+
+func (b *Backend) deleteData(ctx context.Context, s site, sub ceph.Subvolume) error {
 	rec, err := readRecord(ctx, s, sub)
 	switch {
 	case errors.Is(err, syscall.ENOENT):

@@ -22,8 +22,9 @@ const (
 // lab is a fake cluster with a backend on it.
 type lab struct {
 	*warm.Backend
-	ceph *cephtest.Cluster
-	t    testing.TB
+	ceph    *cephtest.Cluster
+	secrets *keeper
+	t       testing.TB
 }
 
 // options vary a backend.
@@ -31,11 +32,12 @@ type options struct {
 	lease    time.Duration
 	copyWait time.Duration
 	more     []clusters.Cluster
+	noKeeper bool
 }
 
 func newLab(t testing.TB, o options) *lab {
 	t.Helper()
-	l := &lab{ceph: cephtest.New(), t: t}
+	l := &lab{ceph: cephtest.New(), secrets: &keeper{}, t: t}
 	l.ceph.AutoClone(true)
 	l.Backend = l.another(o)
 	return l
@@ -48,8 +50,12 @@ func (l *lab) another(o options) *warm.Backend {
 	}
 	all := append([]clusters.Cluster{{ID: "lab", Monitors: []string{"127.0.0.1:3300"}, NamePrefix: "dev",
 		Defaults: map[string]string{"fsName": "warm", "pool": "warm-ec"}}}, o.more...)
-	b := warm.New(warm.Options{Clusters: clusters.Static(all...), Lease: o.lease, CopyWait: o.copyWait,
-		Dial: func(context.Context, clusters.Cluster) (ceph.Conn, error) { return l.ceph.Conn(), nil }})
+	options := warm.Options{Clusters: clusters.Static(all...), Lease: o.lease, CopyWait: o.copyWait,
+		Dial: func(context.Context, clusters.Cluster) (ceph.Conn, error) { return l.ceph.Conn(), nil }}
+	if !o.noKeeper {
+		options.Keeper = l.secrets
+	}
+	b := warm.New(options)
 	l.t.Cleanup(b.Close)
 	return b
 }
@@ -60,6 +66,13 @@ func spec(name string, size int64, parameters ...string) volume.Spec {
 		p[parameters[i]] = parameters[i+1]
 	}
 	return volume.Spec{Name: name, Capacity: volume.CapacityRange{Required: size}, Parameters: p, Access: volume.Access{MultiNode: true}}
+}
+
+// own asks for a volume with an identity of its own; its PersistentVolume has the volume's name.
+func own(s volume.Spec) volume.Spec {
+	s.Parameters["identity"] = "volume"
+	s.Owner = volume.Owner{PV: s.Name, PVC: "claim", Namespace: "team"}
+	return s
 }
 
 func (l *lab) create(s volume.Spec) volume.Volume {
@@ -98,9 +111,15 @@ func (l *lab) wantEmpty() {
 	if left := l.ceph.Locks(); len(left) > 0 {
 		l.t.Errorf("locks left over: %v", left)
 	}
+	if users := l.ceph.Users(); len(users) > 0 {
+		l.t.Errorf("identities left over: %v", users)
+	}
+	if n := l.secrets.names(); n > 0 {
+		l.t.Errorf("%d secrets left over", n)
+	}
 	conn := l.ceph.Conn()
 	defer conn.Close()
-	for _, dir := range []string{"/strata/dev/snapshots", "/strata/dev/volumes/dev.default"} {
+	for _, dir := range []string{"/strata/dev/snapshots", "/strata/dev/volumes/dev.default", "/strata/dev/identities/volume/dev.default", "/strata/dev/identities/snapshot/dev.default"} {
 		names, err := conn.Tree("warm").ReadDir(context.Background(), dir)
 		if err != nil && !ceph.Absent(err) {
 			l.t.Error(err)

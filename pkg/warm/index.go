@@ -16,6 +16,7 @@ import (
 //	/strata/<namePrefix>/snapshots/<snapshot>           a snapshot: CSI wants its name unique in the cluster
 //	/strata/<namePrefix>/snapshots/<snapshot>/<volume>  a volume served from it: the snapshot's directory can't be removed
 //	/strata/<namePrefix>/volumes/<group>/<volume>       the same volume by its own name
+//	/strata/<namePrefix>/identities/<kind>/<group>/<volume>  a volume, or one served from a snapshot, with an identity of its own
 const indexRoot = "/strata"
 
 func snapshotsPath(s site) string { return path.Join(indexRoot, s.cluster.NamePrefix, "snapshots") }
@@ -66,5 +67,6 @@ type backedRecord struct {
 	Snapshot volume.SnapshotID `json:"snapshot"`
 	Path     string            `json:"path"`
 	Size     int64             `json:"size"`
+	Identity access            `json:"identity,omitempty"`
 	volume.Owner
 }

@@ -19,6 +19,7 @@ const (
 	paramFS             = "fsName"
 	paramPool           = "pool"
 	paramTeam           = "team"
+	paramIdentity       = "identity"
 	paramMounter        = "mounter"
 	paramFuseOptions    = "fuseMountOptions"
 	paramKernelOptions  = "kernelMountOptions"
@@ -36,8 +37,8 @@ const (
 // classParameters and snapshotParameters are what each kind of class may hold. A StorageClass may carry the
 // snapshot prefix so that a team keeps one set of parameters.
 var (
-	classParameters = []string{paramTier, paramCluster, paramFS, paramPool, paramTeam, paramMounter, paramFuseOptions,
-		paramKernelOptions, paramUID, paramGID, paramMode, paramVolumePrefix, paramMaxFiles, paramStripeUnit,
+	classParameters = []string{paramTier, paramCluster, paramFS, paramPool, paramTeam, paramIdentity, paramMounter,
+		paramFuseOptions, paramKernelOptions, paramUID, paramGID, paramMode, paramVolumePrefix, paramMaxFiles, paramStripeUnit,
 		paramStripeCount, paramObjectSize, paramSnapshotPrefix}
 	snapshotParameters = []string{paramTier, paramSnapshotPrefix}
 )
@@ -59,6 +60,7 @@ type class struct {
 	fs           string
 	pool         string // "" is the file system's first data pool
 	team         string
+	ownIdentity  bool // each volume has a cephx identity of its own
 	volumePrefix string
 	mounter      string
 	fuseOptions  string
@@ -107,6 +109,7 @@ func parseClass(parameters, defaults map[string]string, namespace string) (class
 		fs:           p.part(paramFS),
 		pool:         p.part(paramPool),
 		team:         p.team(namespace),
+		ownIdentity:  p.choice(paramIdentity, identityShared, identityVolume) == identityVolume,
 		volumePrefix: p.name(paramVolumePrefix, ""),
 		mounter:      p.choice(paramMounter, "auto", "kernel", "fuse"),
 		fuseOptions:  p.options(paramFuseOptions),

@@ -23,6 +23,7 @@ const (
 	attrSnapshotTime = "ceph.snap.btime"
 	attrLayout       = "ceph.dir.layout"
 	attrNamespace    = "ceph.dir.layout.pool_namespace"
+	attrPool         = "ceph.dir.layout.pool"
 )
 
 // record is what we keep with a volume, as JSON in attrRecord of its base directory: a collision of names is seen
@@ -35,6 +36,8 @@ type record struct {
 	volume.Owner
 	Cluster string `json:"cluster"` // the namePrefix of who made it
 	Size    int64  `json:"size"`    // the quota it was given last
+	// Identity is what the volume's own cephx identity may do; none has it when nodes mount with a shared one.
+	Identity access `json:"identity,omitempty"`
 	// Copy is set while the volume's first content is being copied.
 	Copy *copyRecord `json:"copy,omitempty"`
 }

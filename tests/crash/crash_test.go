@@ -67,6 +67,7 @@ type run struct {
 	ceph   *harness.Ceph
 	prefix harness.Prefix
 	other  *harness.Controller // lives all the time
+	kube   *harness.KubeAPI    // where both keep the keys of volumes
 	root   string              // a mount of the whole file system
 	source *csi.Volume         // some data
 	slow   *csi.Volume         // many small files: copying takes seconds
@@ -112,8 +113,8 @@ func TestRequestsSurviveTheDeathOfTheController(t *testing.T) {
 
 func newRun(t *testing.T) *run {
 	ceph := harness.NewCeph(t)
-	r := &run{t: t, ceph: ceph, prefix: harness.NewPrefix(t), controls: map[string]func() string{}}
-	r.other = harness.NewController(t, ceph, harness.ControllerOptions{Prefix: r.prefix, Lease: lease})
+	r := &run{t: t, ceph: ceph, prefix: harness.NewPrefix(t), kube: harness.NewKubeAPI(t), controls: map[string]func() string{}}
+	r.other = harness.NewController(t, ceph, harness.ControllerOptions{Prefix: r.prefix, Lease: lease, Kube: r.kube})
 	r.root = ceph.RootMount(t)
 	for i, op := range operations {
 		r.controls[op.name] = sync.OnceValue(func() string { return r.control(op, i) })
@@ -178,7 +179,7 @@ func (r *run) evict(t testing.TB, pid int) {
 // kill starts a controller that dies at a failpoint of the call.
 func (r *run) kill(t testing.TB, point string, do func(csi.ControllerClient) error) *harness.Controller {
 	t.Helper()
-	c := harness.NewController(t, r.ceph, harness.ControllerOptions{Prefix: r.prefix, Lease: lease, Failpoint: "warm/" + point})
+	c := harness.NewController(t, r.ceph, harness.ControllerOptions{Prefix: r.prefix, Lease: lease, Failpoint: "warm/" + point, Kube: r.kube})
 	harness.Eventually(t, "failpoint "+point+" is reached", harness.Patience, func() error {
 		err := do(c)
 		switch status.Code(err) {

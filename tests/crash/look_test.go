@@ -45,6 +45,43 @@ func (r *run) lookGone(s *subject) {
 	s.note("in its group %v", r.entries(s.t, filepath.Dir(r.base(s))))
 }
 
+// lookIdentity describes what opens the subject's volume: the identity, that the secret has its key, and the sign of it in the index.
+func (r *run) lookIdentity(s *subject) {
+	s.t.Helper()
+	for entity, u := range r.identities(s) {
+		s.note("identity %s %v", entity, u.Caps)
+		secret := r.kube.Secrets()[s.name]
+		s.note("secret of %s, with its key: %t", secret["userID"], secret["userKey"] == u.Key)
+	}
+	_, there := r.kube.Secrets()[s.name]
+	s.note("a secret: %t", there)
+	s.note("index %v", r.index(s))
+}
+
+type identity struct {
+	Key  string
+	Caps map[string]string
+}
+
+// identities are the Ceph users of the subject's volume.
+func (r *run) identities(s *subject) map[string]identity {
+	s.t.Helper()
+	var dump struct {
+		Auth []struct {
+			Entity string `json:"entity"`
+			identity
+		} `json:"auth_dump"`
+	}
+	r.ceph.JSON(s.t, &dump, "auth", "ls")
+	out := map[string]identity{}
+	for _, u := range dump.Auth {
+		if strings.HasPrefix(u.Entity, "client.strata."+string(r.prefix)+".") && strings.HasSuffix(u.Entity, "."+s.name) {
+			out[u.Entity] = u.identity
+		}
+	}
+	return out
+}
+
 // noCopySnapshot says that the source has no snapshot that was taken for a copy into the subject.
 func (r *run) noCopySnapshot(s *subject, source *csi.Volume) {
 	s.t.Helper()
@@ -155,6 +192,12 @@ func (r *run) leaves(t *testing.T, s *subject) {
 	if left := r.index(s); len(left) > 0 {
 		t.Errorf("left over in the index: %v", left)
 	}
+	if left := r.identities(s); len(left) > 0 {
+		t.Errorf("left over are the identities of %d users", len(left))
+	}
+	if _, there := r.kube.Secrets()[s.name]; there {
+		t.Error("left over is the secret")
+	}
 	r.noCopySnapshot(s, r.source)
 	r.noCopySnapshot(s, r.slow)
 }
@@ -197,9 +240,11 @@ func (r *run) finish(t *testing.T) {
 	})
 	if left := harness.Index(t, r.root, r.prefix); len(left) > 0 {
 		for _, l := range left {
-			if !strings.HasPrefix(l, "volumes/") || strings.Count(l, "/") > 1 { // a team's own directory stays, as its group does
-				t.Errorf("left over in the index: %s", l)
+			// A team's own directory stays, as its group does.
+			if strings.HasPrefix(l, "volumes/") && strings.Count(l, "/") == 1 || strings.HasPrefix(l, "identities/") && strings.Count(l, "/") <= 2 {
+				continue
 			}
+			t.Errorf("left over in the index: %s", l)
 		}
 	}
 	harness.Eventually(t, "no clone is queued", harness.Patience, func() error {

@@ -27,6 +27,71 @@ var operations = []operation{
 		undo:    (*run).deleteVolume,
 	},
 	{
+		name:    "CreateVolume with an identity",
+		points:  []string{"identity/after-directory", "identity/after-record", "identity/after-mint", "identity/after-secret", "create/after-record"},
+		prepare: func(*run, *subject) {},
+		call: func(ctx context.Context, c csi.ControllerClient, r *run, s *subject) error {
+			return s.made(c.CreateVolume(ctx, s.own(s.request(nil))))
+		},
+		look:    (*run).lookIdentity,
+		instead: (*run).deleteByName,
+		undo:    (*run).deleteVolume,
+	},
+	{
+		name:   "CreateVolume with the identity of a volume that was removed by hand",
+		points: []string{"identity/after-former"},
+		prepare: func(r *run, s *subject) {
+			s.must(s.made(r.other.CreateVolume(call(s.t), s.own(s.request(nil)))))
+			s.outcome.Reset()
+			r.ceph.Run(s.t, "fs", "subvolume", "rm", harness.FS, s.name, "--group_name", r.group(s))
+		},
+		call: func(ctx context.Context, c csi.ControllerClient, r *run, s *subject) error {
+			return s.made(c.CreateVolume(ctx, s.own(s.request(nil))))
+		},
+		look:    (*run).lookIdentity,
+		instead: (*run).deleteByName,
+		undo:    (*run).deleteVolume,
+	},
+	{
+		name:    "CreateVolume from a snapshot with an identity",
+		points:  []string{"identity/after-mint", "clone/before-ready"},
+		prepare: func(*run, *subject) {},
+		call: func(ctx context.Context, c csi.ControllerClient, r *run, s *subject) error {
+			return s.made(c.CreateVolume(ctx, s.own(s.request(fromSnapshot(r.snap)))))
+		},
+		look: (*run).lookIdentity,
+		undo: (*run).deleteVolume,
+	},
+	{
+		name:    "CreateVolume on a snapshot with an identity",
+		points:  []string{"identity/after-record", "identity/after-mint", "identity/after-secret"},
+		prepare: func(*run, *subject) {},
+		call: func(ctx context.Context, c csi.ControllerClient, r *run, s *subject) error {
+			return s.made(c.CreateVolume(ctx, s.own(s.readOnly(r.snap))))
+		},
+		look: (*run).lookIdentity,
+		instead: func(r *run, s *subject) error {
+			s.volume = &csi.Volume{VolumeId: strings.Replace(r.id(s), s.team, "src", 1) + ":ro"} // in the snapshot's group
+			return deleteCall(call(s.t), r.other, r, s)
+		},
+		swept: true,
+		undo:  (*run).deleteVolume,
+	},
+	{
+		name:   "DeleteVolume with an identity",
+		points: []string{"identity/before-removal", "identity/after-removal", "identity/after-drop", "delete/after-remove", "delete/before-identity"},
+		prepare: func(r *run, s *subject) {
+			s.must(s.made(r.other.CreateVolume(call(s.t), s.own(s.request(nil)))))
+			s.outcome.Reset()
+		},
+		call: deleteCall,
+		look: func(r *run, s *subject) {
+			r.lookGone(s)
+			r.lookIdentity(s)
+		},
+		undo: func(*run, *subject) {},
+	},
+	{
 		name:    "CreateVolume from a snapshot", // after its own beginning it goes the way of a copy of a volume
 		points:  []string{"clone/after-command", "clone/before-record", "clone/before-ready"},
 		prepare: func(*run, *subject) {},

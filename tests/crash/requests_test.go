@@ -45,6 +45,13 @@ func (s *subject) request(from *csi.VolumeContentSource) *csi.CreateVolumeReques
 	return req
 }
 
+// own asks for a volume with an identity of its own.
+func (s *subject) own(req *csi.CreateVolumeRequest) *csi.CreateVolumeRequest {
+	req.Parameters["identity"] = "volume"
+	req.Parameters["csi.storage.k8s.io/pv/name"] = s.name
+	return req
+}
+
 func (s *subject) readOnly(snap *csi.Snapshot) *csi.CreateVolumeRequest {
 	req := s.request(fromSnapshot(snap))
 	req.CapacityRange = nil

@@ -24,12 +24,13 @@ func NewPrefix(t testing.TB) Prefix {
 // ControllerOptions vary a controller.
 type ControllerOptions struct {
 	Prefix    Prefix            // of its names; a new one when empty
-	User      string            // Ceph user; strata-controller when empty
+	User      string            // Ceph user; when empty one with what docs/security.md says the controller needs, and no more
 	Defaults  map[string]string // StorageClass defaults in its cluster configuration
 	Monitor   string            // instead of the cluster's
 	Lease     time.Duration     // 6 s when zero, through which a machine under load gets
 	CopyWait  time.Duration     // 60 s when zero
 	Failpoint string            // where it kills itself
+	Kube      *KubeAPI          // where it keeps the keys of volumes; nowhere when nil
 }
 
 // Controller is a running strata-controller.
@@ -56,7 +57,7 @@ func NewController(t testing.TB, ceph *Ceph, o ControllerOptions) *Controller {
 		o.Prefix = NewPrefix(t)
 	}
 	if o.User == "" {
-		o.User = "strata-controller"
+		o.User = ceph.ControllerUser(t, o.Prefix)
 	}
 	if o.Lease == 0 {
 		o.Lease = 6 * time.Second
@@ -120,9 +121,12 @@ func flow(m map[string]string) string {
 // Start starts the controller again after Kill, with another failpoint or none.
 func (c *Controller) Start(failpoint string) {
 	c.t.Helper()
-	c.process = launch(c.t, c.log, []string{"STRATA_FAILPOINT=" + failpoint}, "strata-controller",
-		"--endpoint", "unix://"+c.Socket, "--cluster-config", c.ConfigPath, "--v", "5",
-		"--lock-lease", c.o.Lease.String(), "--copy-wait", c.o.CopyWait.String())
+	args := []string{"--endpoint", "unix://" + c.Socket, "--cluster-config", c.ConfigPath, "--v", "5",
+		"--lock-lease", c.o.Lease.String(), "--copy-wait", c.o.CopyWait.String()}
+	if c.o.Kube != nil {
+		args = append(args, "--kubeconfig", c.o.Kube.Kubeconfig, "--namespace", c.o.Kube.Namespace)
+	}
+	c.process = launch(c.t, c.log, []string{"STRATA_FAILPOINT=" + failpoint}, "strata-controller", args...)
 	c.conn = dial(c.t, c.process, c.Socket)
 	c.ControllerClient = csi.NewControllerClient(c.conn)
 	c.Identity = csi.NewIdentityClient(c.conn)
@@ -144,6 +148,9 @@ func (c *Controller) WaitKilled(limit time.Duration) {
 		c.t.Fatalf("failpoint not reached within %s", limit)
 	}
 }
+
+// User is the Ceph user that it works as.
+func (c *Controller) User() string { return c.o.User }
 
 // PID is the controller's process id.
 func (c *Controller) PID() int { return c.process.cmd.Process.Pid }

@@ -78,7 +78,7 @@ func TestInspectDoctor(t *testing.T) {
 
 	c.WriteConfig(fmt.Sprintf("controller: {user: strata-node, keyringFile: %s}", ceph.Keyring("strata-node")))
 	weak := findings(t, c)
-	if got := weak["ceph-manager"]; got.Result != inspect.Fail || !strings.Contains(got.Fix, "mgr 'allow rw'") {
+	if got := weak["ceph-manager"]; got.Result != inspect.Fail || !strings.Contains(got.Fix, "lacks a capability of mgr") {
 		t.Errorf("with a node's key the manager is %+v", got)
 	}
 }

@@ -212,7 +212,7 @@ func TestKeysLeaveNoTrace(t *testing.T) {
 	c := harness.NewController(t, ceph, harness.ControllerOptions{})
 	n := harness.NewNode(t, ceph, "node-a")
 	v := create(t, c, harness.Request("pvc", 32*mib))
-	keys := map[string]string{"the node's": n.Secrets["userKey"], "the controller's": ceph.Key(t, "strata-controller")}
+	keys := map[string]string{"the node's": n.Secrets["userKey"], "the controller's": ceph.Key(t, c.User())}
 	look := func(when string) {
 		t.Helper()
 		for whose, key := range keys {

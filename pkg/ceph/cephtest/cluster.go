@@ -27,6 +27,7 @@ type Cluster struct {
 	pools   []*Pool
 	fs      []*filesystem
 	objects map[objectKey]map[string]*lock // locks by object and name
+	users   map[string]user                // by entity, "client.NAME"
 	auto    bool                           // clones finish at once
 	mgrDown bool
 
@@ -53,7 +54,7 @@ type filesystem struct {
 // New returns a cluster like the one of hack/ceph: file system "warm" with the pools warm-meta, warm-data (first data pool, replicated)
 // and warm-ec (erasure-coded with overwrites), 1 TiB free in each.
 func New() *Cluster {
-	c := &Cluster{now: time.Now, objects: map[objectKey]map[string]*lock{}, changed: make(chan struct{})}
+	c := &Cluster{now: time.Now, objects: map[objectKey]map[string]*lock{}, users: map[string]user{}, changed: make(chan struct{})}
 	const tib = 1 << 40
 	c.AddPool(Pool{Name: "warm-meta", Free: tib})
 	c.AddPool(Pool{Name: "warm-data", Free: tib})

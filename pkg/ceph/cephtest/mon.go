@@ -44,6 +44,15 @@ func (c *Cluster) monCommand(prefix string, args map[string]any) ([]byte, error)
 		v = map[string]any{"health": map[string]any{"status": "HEALTH_OK", "checks": map[string]any{}}, "mgrmap": map[string]any{"available": !c.mgrDown}}
 	case "mgr stat":
 		v = map[string]any{"epoch": 1, "available": !c.mgrDown, "active_name": "x", "num_standby": 0}
+	case "auth get-or-create":
+		var err error
+		if v, err = c.getOrCreate(args); err != nil {
+			return nil, err
+		}
+	case "auth rm":
+		entity, _ := args["entity"].(string)
+		delete(c.users, entity)
+		return nil, nil
 	default:
 		return nil, fail(syscall.EINVAL, "command not known")
 	}

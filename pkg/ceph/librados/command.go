@@ -71,7 +71,7 @@ func encode(op string, command map[string]any) ([]byte, error) {
 func describe(daemon string, command map[string]any) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %v", daemon, command["prefix"])
-	for _, k := range []string{"vol_name", "fs_name", "group_name", "sub_name", "snap_name", "clone_name", "target_group_name", "target_sub_name", "pool"} {
+	for _, k := range []string{"vol_name", "fs_name", "group_name", "sub_name", "snap_name", "clone_name", "target_group_name", "target_sub_name", "pool", "entity"} {
 		if v, ok := command[k].(string); ok {
 			fmt.Fprintf(&b, " %s=%s", k, v)
 		}

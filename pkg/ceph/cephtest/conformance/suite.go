@@ -53,6 +53,7 @@ func Run(t *testing.T, cfg Config) {
 		{"directory", directoryCases},
 		{"lock", lockCases},
 		{"monitor", monitorCases},
+		{"identity", identityCases},
 		{"deadline", deadlineCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {

@@ -1,0 +1,32 @@
+package ceph
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestDocumentedCapabilities: what an operator copies from docs/security.md is what the driver was tested with.
+func TestDocumentedCapabilities(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	caps := ControllerCapabilities("dev", "warm", "warm-data")
+	var b strings.Builder
+	b.WriteString("```sh\nceph auth get-or-create client.strata-controller \\\n")
+	for i := 0; i < len(caps); i += 2 {
+		if strings.Contains(caps[i+1], "'") {
+			t.Errorf("a quote in %s would end the shell's word", caps[i+1])
+		}
+		b.WriteString("  " + caps[i] + " '" + strings.ReplaceAll(caps[i+1], ", allow", ",\n    allow") + "'")
+		if i+2 < len(caps) {
+			b.WriteString(" \\\n")
+		}
+	}
+	b.WriteString(" > keyring\n```\n")
+	if !strings.Contains(string(text), b.String()) {
+		t.Errorf("docs/security.md lacks:\n%s", b.String())
+	}
+}
