@@ -30,6 +30,7 @@ run, though the sidecars of Kubernetes elect one to work.
   strata-controller --endpoint unix:///csi/csi.sock --cluster-config /etc/strata/clusters.yaml
 
   strata-controller inspect --help     what operators can ask it about the clusters
+  strata-controller revoke --help      remove the identities of volumes that aren't there
 
 Flags:
 `
@@ -37,6 +38,9 @@ Flags:
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "inspect" {
 		os.Exit(inspectMain(os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "revoke" {
+		os.Exit(revokeMain(os.Args[2:]))
 	}
 	if err := run(); err != nil {
 		klog.ErrorS(err, "strata-controller stops")
@@ -56,7 +60,7 @@ func run() error {
 	flags.BoolVar(&o.Scratch, "scratch", false, "serve tier scratch")
 	flags.StringVar(&o.ScratchReportDir, "scratch-report-dir", "", "directory in which the nodes report their room for scratch volumes; empty: they do in ConfigMaps, with --kubeconfig; without either it isn't known, and every node is taken to have some")
 	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "credentials of the Kubernetes API: an absolute path, or in-cluster for the pod's ServiceAccount; empty: the API isn't asked")
-	flags.StringVar(&o.Namespace, "namespace", "strata", "namespace of the driver: where the nodes' ConfigMaps with their room for scratch volumes are")
+	flags.StringVar(&o.Namespace, "namespace", "strata", "namespace of the driver: where the nodes' ConfigMaps with their room for scratch volumes are, and the Secrets of volumes with identity: volume")
 	flags.BoolVar(&o.Topology, "topology", false, "tell nodes apart, as tier scratch needs; the same in the controller and on every node")
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	o.Tracing.AddFlags(flags)

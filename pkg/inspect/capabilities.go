@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/strata-csi/strata/pkg/ceph"
 )
 
 // needs are the letters of each daemon's capability without which something doesn't work.
@@ -21,10 +23,16 @@ var (
 	daemons         = []string{"mon", "mgr", "mds", "osd"}
 )
 
-// standard are the capabilities that a fix names, by what they are needed for.
-func (n needs) standard(fs, lockPool string) string {
+// standard are the capabilities that a fix names, by what they are needed for, as words of a shell.
+func (n needs) standard(prefix, fs, lockPool string) string {
 	if _, controller := n["mgr"]; controller {
-		return fmt.Sprintf("mon 'allow r' mgr 'allow rw' mds 'allow rwp fsname=%s' osd 'allow rwx pool=%s namespace=strata-locks'", fs, lockPool)
+		words := ceph.ControllerCapabilities(prefix, fs, lockPool)
+		for i := range words {
+			if i%2 == 1 {
+				words[i] = "'" + words[i] + "'"
+			}
+		}
+		return strings.Join(words, " ")
 	}
 	return fmt.Sprintf("mon 'allow r' mds 'allow rw fsname=%s path=/volumes' osd 'allow rw tag cephfs data=%s'", fs, fs)
 }

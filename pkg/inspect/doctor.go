@@ -99,11 +99,11 @@ func (c *Collector) doctor(ctx context.Context, cluster clusters.Cluster, users 
 		lockPool = f.DataPools[0]
 	}
 	checks = append(checks, capabilities(ctx, l, Check{Name: "ceph-capabilities", Subject: subject + ", controller"}, userOf(cluster),
-		controllerNeeds, controllerNeeds.standard(orWord(standard, "FS"), orWord(lockPool, "LOCK_POOL")), told))
+		controllerNeeds, controllerNeeds.standard(cluster.NamePrefix, orWord(standard, "FS"), orWord(lockPool, "LOCK_POOL")), told))
 	for _, u := range users {
 		if u.Cluster == "" || u.Cluster == cluster.ID {
 			checks = append(checks, capabilities(ctx, l, Check{Name: "ceph-capabilities", Subject: subject + ", nodes"}, u.Name,
-				nodeNeeds, nodeNeeds.standard(orWord(standard, "FS"), ""), "a pod that mounts a volume shows whether it can"))
+				nodeNeeds, nodeNeeds.standard(cluster.NamePrefix, orWord(standard, "FS"), ""), "a pod that mounts a volume shows whether it can"))
 		}
 	}
 	return checks, &v
@@ -237,7 +237,7 @@ func (s status) manager(ctx context.Context, l looker, subject string, f FileSys
 	switch {
 	case denied(err):
 		check.Result, check.Found = Fail, because(err)
-		check.Fix = "ceph auth caps: the controller's user needs mgr 'allow rw'; docs/security.md has all it needs"
+		check.Fix = "ceph auth caps: the controller's user lacks a capability of mgr; docs/security.md has all it needs"
 	case errors.Is(err, context.Canceled):
 		check.Result, check.Found = Unknown, because(err)
 	case err != nil:

@@ -61,7 +61,7 @@ func TestFindings(t *testing.T) {
 				}
 				return a
 			})
-		}, "ceph-manager", inspect.Fail, []string{"mgr 'allow rw'"}},
+		}, "ceph-manager", inspect.Fail, []string{"lacks a capability of mgr"}},
 		{"too old", func(l *lab) {
 			l.said["versions"] = `{"overall": {"ceph version 15.2.1 (x) octopus (stable)": 1, "ceph version 16.2.15 (x) pacific (stable)": 2}}`
 		}, "ceph-version", inspect.Fail, []string{"15.2.1, 16.2.15"}},

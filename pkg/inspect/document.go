@@ -92,6 +92,19 @@ type Inventory struct {
 	Missed    []Missed   `json:"missed"` // where it wasn't
 	Volumes   []Volume   `json:"volumes"`
 	Snapshots []Snapshot `json:"snapshots"` // only where they were asked for
+	// Identities are those that volumes have, or had; only with the snapshots.
+	Identities []Identity `json:"identities,omitempty"`
+}
+
+// Identity is a Ceph user that was made for one volume. Its key isn't looked at.
+type Identity struct {
+	User       string     `json:"user"`   // "client.NAME"
+	Volume     string     `json:"volume"` // id of the volume that it was made for
+	Secret     string     `json:"secret"` // in which its key was stored, in the driver's namespace; "" when it was never
+	Cluster    string     `json:"cluster"`
+	FileSystem string     `json:"fileSystem"`
+	Directory  string     `json:"directory"` // of the index, in the file system
+	Changed    *time.Time `json:"changed"`   // when it was made; null where it isn't known
 }
 
 // Place is a file system of a cluster, and the prefix of the groups that were looked at there.

@@ -90,7 +90,11 @@ func (c *Collector) inventory(ctx context.Context, cluster clusters.Cluster, sna
 			continue
 		}
 		s := site{tree: l.tree(f.Name), place: Place{cluster.ID, f.Name, cluster.NamePrefix}, pools: v.Pools}
+		var identities []Identity
 		vols, snaps, err := s.look(ctx, snapshots)
+		if err == nil && snapshots {
+			identities, err = s.identities(ctx)
+		}
 		switch {
 		case denied(err): // somebody else's: with a key that may not enter it, nothing of ours was ever made there
 			refused = err
@@ -103,6 +107,7 @@ func (c *Collector) inventory(ctx context.Context, cluster clusters.Cluster, sna
 		inv.Places = append(inv.Places, s.place)
 		inv.Volumes = append(inv.Volumes, vols...)
 		inv.Snapshots = append(inv.Snapshots, snaps...)
+		inv.Identities = append(inv.Identities, identities...)
 	}
 	if refused != nil && !reached { // then it is the key that is wrong
 		miss("", refused)

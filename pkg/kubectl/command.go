@@ -24,9 +24,9 @@ const (
 
 const long = `kubectl strata shows operators of Strata what Kubernetes and the clusters behind it say of volumes.
 
-It only reads. What it asks Ceph goes through strata-controller: it is run once more, as
-"strata-controller inspect", in the container of a ready controller pod, with its credential. So this tool
-needs no way to Ceph, and its user the right to pods/exec in the driver's namespace.`
+It only reads, "orphans --remove-identities" excepted. What it asks Ceph goes through strata-controller: it is
+run once more, as "strata-controller inspect", in the container of a ready controller pod, with its credential. So
+this tool needs no way to Ceph, and its user the right to pods/exec in the driver's namespace.`
 
 const examples = `  kubectl strata doctor                    is everything as it should be? What mends it?
   kubectl strata volumes                   who has which volume, how full, on which nodes
@@ -219,13 +219,16 @@ couldn't be looked at.`,
 
 func orphansCommand(o *options) *cobra.Command {
 	var grace time.Duration
+	var remove bool
 	cmd := &cobra.Command{
 		Use: "orphans", Aliases: []string{"orphan"}, Short: "List what one side has and the other doesn't know", Args: cobra.NoArgs,
 		Long: `orphans compares Kubernetes with the clusters: volumes and snapshots there that no PersistentVolume and no
-VolumeSnapshotContent has, PersistentVolumes and VolumeSnapshotContents whose volume or snapshot isn't there, and
-scratch reports of nodes that aren't there.
+VolumeSnapshotContent has, PersistentVolumes and VolumeSnapshotContents whose volume or snapshot isn't there,
+identities that were made for a volume which isn't there and the Secrets with their keys, and scratch reports of
+nodes that aren't there.
 
-It removes nothing: it prints the commands that would, which remove data for good. Look first whether
+It removes nothing by itself: it prints the commands that would. With --remove-identities it removes identities and
+their Secrets, which hold no data. The other commands remove data for good. Look first whether
  - the volume is kept on purpose: the reclaim policy of its PersistentVolume was Retain;
  - another Kubernetes cluster has the same namePrefix in its cluster configuration: all of its volumes are
    listed here then.
@@ -243,10 +246,17 @@ Exit code: 0 when there are none, 1 when there are, 2 when there are none and so
 				if err != nil {
 					return err
 				}
+				var stays error
+				if remove {
+					stays = RemoveIdentities(ctx, c, &list)
+				}
 				if err := o.print(cmd, list, func(w io.Writer) error { return list.print(w, c.Now()) }); err != nil {
 					return err
 				}
 				err = partly(cmd, list.Missed, list.Notes, nil)
+				if stays != nil {
+					return stays
+				}
 				if len(list.Orphans) > 0 {
 					return exit(ExitFound)
 				}
@@ -254,6 +264,7 @@ Exit code: 0 when there are none, 1 when there are, 2 when there are none and so
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&remove, "remove-identities", false, "remove the identities and Secrets of volumes that aren't there")
 	cmd.Flags().DurationVar(&grace, "grace", time.Hour, "leave out what changed within this time: it may be in the making")
 	return cmd
 }

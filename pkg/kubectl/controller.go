@@ -32,27 +32,44 @@ var errNoController = errors.New("no controller can be asked")
 
 // inspect runs `strata-controller inspect` in a pod of the controller and decodes its answer.
 func (c Clients) inspect(ctx context.Context, into any, kind string, args ...string) error {
-	d, err := c.Kube.AppsV1().Deployments(c.Namespace).Get(ctx, controllerName, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("%w: there is no Deployment %s in namespace %s; is the driver deployed, and elsewhere? see --namespace", errNoController, controllerName, c.Namespace)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNoController, err)
-	}
-	pod, err := c.runningPod(ctx, d)
+	pod, container, err := c.controllerPod(ctx)
 	if err != nil {
 		return err
 	}
-	container, err := controllerContainer(pod)
-	if err != nil {
-		return err
-	}
-	raw, err := c.Exec.Run(ctx, c.Namespace, pod.Name, container.Name, slices.Concat([]string{programOf(container), "inspect"}, args,
-		[]string{"--output=json"}, configOf(container)))
+	raw, err := c.Exec.Run(ctx, c.Namespace, pod, container.Name, slices.Concat([]string{programOf(container), "inspect"}, args,
+		[]string{"--output=json"}, flagOf(container, "--cluster-config")))
 	if err != nil {
 		return err
 	}
 	return decodeInspect(raw, into, kind)
+}
+
+// revoke runs `strata-controller revoke` in a pod of the controller.
+func (c Clients) revoke(ctx context.Context, volume string) error {
+	pod, container, err := c.controllerPod(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = c.Exec.Run(ctx, c.Namespace, pod, container.Name, slices.Concat([]string{programOf(container), "revoke", volume},
+		flagOf(container, "--cluster-config"), flagOf(container, "--kubeconfig"), flagOf(container, "--namespace")))
+	return err
+}
+
+// controllerPod is a pod in which the controller can be asked, and the container.
+func (c Clients) controllerPod(ctx context.Context) (string, corev1.Container, error) {
+	d, err := c.Kube.AppsV1().Deployments(c.Namespace).Get(ctx, controllerName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return "", corev1.Container{}, fmt.Errorf("%w: there is no Deployment %s in namespace %s; is the driver deployed, and elsewhere? see --namespace", errNoController, controllerName, c.Namespace)
+	}
+	if err != nil {
+		return "", corev1.Container{}, fmt.Errorf("%w: %w", errNoController, err)
+	}
+	pod, err := c.runningPod(ctx, d)
+	if err != nil {
+		return "", corev1.Container{}, err
+	}
+	container, err := controllerContainer(pod)
+	return pod.Name, container, err
 }
 
 func decodeInspect(raw []byte, into any, kind string) error {
@@ -111,9 +128,8 @@ func programOf(c corev1.Container) string {
 	return controllerName
 }
 
-// configOf is the flag with the cluster configuration that the controller was started with; none is its default.
-func configOf(c corev1.Container) []string {
-	const flag = "--cluster-config"
+// flagOf is a flag as the controller was started with it; none is its default.
+func flagOf(c corev1.Container, flag string) []string {
 	args := slices.Concat(c.Command, c.Args)
 	for i, a := range args {
 		if strings.HasPrefix(a, flag+"=") {

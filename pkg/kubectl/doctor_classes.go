@@ -108,6 +108,11 @@ func (c Clients) secrets(ctx context.Context, class *storagev1.StorageClass) (us
 	if warm && class.Parameters[stage] == "" {
 		return nil, fmt.Errorf("%w: parameter %s is missing: nodes have nothing to mount with", errSecretWrong, stage)
 	}
+	if warm {
+		if err := c.ownIdentity(class, stage); err != nil {
+			return nil, err
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(class.Parameters)) {
 		kind, ok := strings.CutSuffix(key, "-secret-name")
 		if !ok || !strings.HasPrefix(key, kubernetesPrefix) {
@@ -142,6 +147,22 @@ func (c Clients) secrets(ctx context.Context, class *storagev1.StorageClass) (us
 		users = append(users, user)
 	}
 	return users, nil
+}
+
+// ownIdentity holds the parameter `identity` against the secret that nodes are given: the driver makes one for each volume with
+// `identity: volume`, and none otherwise.
+func (c Clients) ownIdentity(class *storagev1.StorageClass, stage string) error {
+	const perVolume = "${pv.name}"
+	name, namespace := class.Parameters[stage], class.Parameters[strings.TrimSuffix(stage, "-name")+"-namespace"]
+	own := class.Parameters["identity"] == "volume"
+	switch {
+	case own && (name != perVolume || namespace != c.Namespace):
+		return fmt.Errorf("%w: with identity: volume, %s must be %s and its namespace %s: there the driver stores the key of each volume; now it is %s/%s",
+			errSecretWrong, stage, perVolume, c.Namespace, namespace, name)
+	case !own && name == perVolume && namespace == c.Namespace:
+		return fmt.Errorf("%w %s of parameter %s is made with identity: volume alone", errSecretWrong, perVolume, stage)
+	}
+	return nil
 }
 
 // placeable completes the checks of warm classes that are right by themselves by whether the cluster has what they name.

@@ -116,6 +116,18 @@ func TestDoctorFinds(t *testing.T) {
 		}, "storageclass strata-warm", inspect.Fail, []string{"node-stage-secret-name is missing"}},
 		{"the secret isn't there", func(w *world) { drop[*corev1.Secret](w, "strata-warm") }, "storageclass strata-warm", inspect.Fail, []string{"strata/strata-warm", "isn't there"}},
 		{"the secret has no key", func(w *world) { delete(object[*corev1.Secret](w, "strata-warm").Data, "userKey") }, "storageclass strata-warm", inspect.Fail, []string{"has no userKey"}},
+		{"identities without their secrets", func(w *world) { object[*storagev1.StorageClass](w, "strata-warm").Parameters["identity"] = "volume" }, "storageclass strata-warm", inspect.Fail,
+			[]string{"must be ${pv.name}", "strata/strata-warm"}},
+		{"identities with their secrets", func(w *world) {
+			p := object[*storagev1.StorageClass](w, "strata-warm").Parameters
+			p["identity"] = "volume"
+			for _, kind := range []string{"node-stage", "node-publish"} {
+				p[kubernetesPrefix+kind+"-secret-name"] = "${pv.name}"
+			}
+		}, "storageclass strata-warm", inspect.OK, nil},
+		{"secrets that nobody makes", func(w *world) {
+			object[*storagev1.StorageClass](w, "strata-warm").Parameters[kubernetesPrefix+"node-stage-secret-name"] = "${pv.name}"
+		}, "storageclass strata-warm", inspect.Fail, []string{"with identity: volume alone"}},
 		{"a pool that isn't there", func(w *world) { object[*storagev1.StorageClass](w, "strata-warm").Parameters["pool"] = "nowhere" }, "storageclass strata-warm", inspect.Fail, []string{`no pool "nowhere"`}},
 		{"a cluster that isn't there", func(w *world) { object[*storagev1.StorageClass](w, "strata-warm").Parameters["clusterID"] = "far" }, "storageclass strata-warm", inspect.Fail, []string{`no cluster "far"`, "main"}},
 		{"no cluster is reached", func(w *world) { w.doctor.Clusters = nil }, "storageclass strata-warm", inspect.Unknown, []string{"ceph-reachable"}},

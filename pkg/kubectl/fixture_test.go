@@ -16,9 +16,11 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	discoveryfake "k8s.io/client-go/discovery/fake"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -42,6 +44,7 @@ type world struct {
 	t         *testing.T
 	objects   []runtime.Object
 	snapshots []runtime.Object
+	forbid    string // a resource that may not be listed
 	controller
 }
 
@@ -50,6 +53,7 @@ type controller struct {
 	doctor    inspect.Doctor
 	inventory inspect.Inventory
 	err       error
+	revokeErr error // of strata-controller revoke
 	commands  [][]string
 }
 
@@ -57,6 +61,9 @@ func (c *controller) Run(_ context.Context, namespace, pod, container string, co
 	c.commands = append(c.commands, append([]string{namespace, pod, container}, command...))
 	if c.err != nil {
 		return nil, c.err
+	}
+	if slices.Contains(command, "revoke") {
+		return nil, c.revokeErr
 	}
 	if slices.Contains(command, "doctor") {
 		return json.Marshal(c.doctor)
@@ -170,6 +177,11 @@ func (w *world) clients() Clients {
 		review.Status.Allowed = strings.HasSuffix(review.Spec.User, ":too-mighty")
 		return true, review, nil
 	})
+	if w.forbid != "" {
+		kube.PrependReactor("list", w.forbid, func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: w.forbid}, "", errors.New("not yours"))
+		})
+	}
 	//lint:ignore SA1019 the library has no other
 	snaps := snapshotfake.NewSimpleClientset(w.snapshots...)
 	return Clients{Kube: kube, Snapshots: snaps, Exec: &w.controller, Namespace: "strata", Now: func() time.Time { return now }}
@@ -194,7 +206,7 @@ func (w *world) run(args ...string) (code int, stdout, stderr string) {
 var testTiers = Tiers{
 	volume.Warm: func(p map[string]string) error {
 		for k := range p {
-			if !slices.Contains([]string{"tier", "team", "pool", "fsName", "clusterID"}, k) {
+			if !slices.Contains([]string{"tier", "team", "pool", "fsName", "clusterID", "identity"}, k) {
 				return errors.Join(volume.ErrInvalid, errors.New("there is no parameter "+k))
 			}
 		}

@@ -1,8 +1,10 @@
 package kubectl
 
-// What one side has and the other doesn't know. Nothing is removed here: each finding comes with the commands that would.
+// What one side has and the other doesn't know. Each finding comes with the commands that would remove it; what holds no data,
+// identities and their Secrets, can also be removed from here (orphanidentities.go).
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -14,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/strata-csi/strata/pkg/inspect"
 )
@@ -35,6 +38,8 @@ const (
 	OrphanPV       = "pv"              // a PersistentVolume whose volume isn't there
 	OrphanContent  = "snapshotcontent" // a VolumeSnapshotContent whose snapshot isn't there
 	OrphanReport   = "scratch-report"  // the report of a node that isn't there
+	OrphanIdentity = "identity"        // a Ceph user that was made for a volume that isn't there
+	OrphanSecret   = "secret"          // the Secret with the key of such, without the user
 )
 
 // Orphan is one of them.
@@ -43,14 +48,19 @@ type Orphan struct {
 	Name    string     `json:"name"` // the id, or the name of the object
 	Cluster string     `json:"cluster,omitempty"`
 	State   string     `json:"state,omitempty"`
-	Owner   string     `json:"owner,omitempty"` // NAMESPACE/CLAIM that it was made for, as far as is known
-	Size    int64      `json:"size"`            // bytes
-	Used    *int64     `json:"used"`            // bytes; null where it isn't known
-	Since   *time.Time `json:"since"`           // of the newest change; null where it isn't known
+	Volume  string     `json:"volume,omitempty"` // of an identity or a secret: the id of what it was made for
+	Owner   string     `json:"owner,omitempty"`  // NAMESPACE/CLAIM that it was made for, as far as is known
+	Size    int64      `json:"size"`             // bytes
+	Used    *int64     `json:"used"`             // bytes; null where it isn't known
+	Since   *time.Time `json:"since"`            // of the newest change; null where it isn't known
 	Why     string     `json:"why"`
 	// Remove are the commands that remove it, in order. MOUNT stands for a mount of the file system's root. None: it mustn't be
 	// removed now, or not by hand; Why says so.
 	Remove []string `json:"remove"`
+	// Removed: this command removed it.
+	Removed bool `json:"removed,omitempty"`
+
+	uid types.UID
 }
 
 // Orphans compares. The objects of Kubernetes are read before and after the clusters, so that what is made or removed meanwhile is on
@@ -61,6 +71,7 @@ func Orphans(ctx context.Context, c Clients, grace time.Duration) (OrphanList, e
 	if err != nil {
 		return out, err
 	}
+	secrets, noSecrets := c.identitySecrets(ctx)
 	s, err := c.stored(ctx, "orphans")
 	if err != nil {
 		return out, err
@@ -124,6 +135,19 @@ func Orphans(ctx context.Context, c Clients, grace time.Duration) (OrphanList, e
 		content := &after.snapshots[i]
 		if id := handleOf(content); id != "" && before.contents[id] && s.sees(id) && !handles[id] {
 			add(contentOrphan(content))
+		}
+	}
+	for _, o := range c.identityOrphans(s) {
+		add(o)
+	}
+	now, err := c.identitySecrets(ctx)
+	switch err = cmp.Or(noSecrets, err); {
+	case apierrors.IsForbidden(err) && len(s.Identities) == 0: // no volume has an identity, and who may not list Secrets misses none
+	case err != nil:
+		out.Notes = append(out.Notes, "Secrets of volumes aren't compared: "+err.Error())
+	default:
+		for _, o := range c.secretOrphans(s, secrets, now) {
+			add(o)
 		}
 	}
 	reports, err := c.reportOrphans(ctx)
@@ -346,6 +370,9 @@ func (l OrphanList) print(w io.Writer, now time.Time) error {
 		if o.Since != nil && !o.Since.IsZero() {
 			size = append(size, "unchanged for "+age(now.Sub(*o.Since)))
 		}
+		if o.Removed {
+			size = append(size, "removed")
+		}
 		head := o.Kind + " " + o.Name
 		if len(size) > 0 {
 			head += " (" + strings.Join(size, ", ") + ")"
@@ -354,14 +381,32 @@ func (l OrphanList) print(w io.Writer, now time.Time) error {
 			return err
 		}
 		for _, command := range o.Remove {
+			if o.Removed {
+				break
+			}
 			if _, err := fmt.Fprintf(w, "  $ %s\n", oneLine(command)); err != nil {
 				return err
 			}
 		}
 	}
 	if len(l.Orphans) > 0 {
-		if _, err := fmt.Fprintf(w, "\n%s. Nothing was removed. MOUNT is a mount of the file system's root.\n", plural(len(l.Orphans), "orphan")); err != nil {
+		removed := 0
+		for _, o := range l.Orphans {
+			if o.Removed {
+				removed++
+			}
+		}
+		did := "Nothing was removed."
+		if removed > 0 {
+			did = fmt.Sprintf("%d of them removed.", removed)
+		}
+		if _, err := fmt.Fprintf(w, "\n%s. %s MOUNT is a mount of the file system's root.\n", plural(len(l.Orphans), "orphan"), did); err != nil {
 			return err
+		}
+		if n := l.removable(); n > 0 {
+			if _, err := fmt.Fprintf(w, "%d of them hold no data, and --remove-identities removes them.\n", n); err != nil {
+				return err
+			}
 		}
 	} else if _, err := fmt.Fprintln(w, "There is no orphan."); err != nil {
 		return err
