@@ -6,8 +6,10 @@ import (
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	storagev1 "k8s.io/api/storage/v1"
 )
 
+// TestNobodyHasSecrets: but the controller, that of its own namespace, by their names.
 func TestNobodyHasSecrets(t *testing.T) {
 	each(t, func(t *testing.T, all []object) {
 		rules := 0
@@ -31,7 +33,9 @@ func TestNobodyHasSecrets(t *testing.T) {
 						t.Errorf("%s: %v names everything or nothing", o, r)
 					}
 				}
-				if slices.Contains(r.Resources, "secrets") || slices.Contains(r.Resources, "serviceaccounts/token") {
+				keys := o.kind() == "Role" && o.meta.GetName() == "strata-controller" && o.meta.GetNamespace() == "strata" && slices.Equal(r.Resources, []string{"secrets"}) &&
+					slices.Equal(r.Verbs, []string{"get", "create", "update", "delete"})
+				if slices.Contains(r.Resources, "secrets") && !keys || slices.Contains(r.Resources, "serviceaccounts/token") {
 					t.Errorf("%s: %v", o, r)
 				}
 				for _, v := range []string{"escalate", "bind", "impersonate"} {
@@ -112,4 +116,37 @@ func TestBindingsBindWhatIsThere(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestKeysOfVolumes: a class whose volumes have identities names the Secrets that the controller makes, and the controller may make them.
+func TestKeysOfVolumes(t *testing.T) {
+	seen := 0
+	each(t, func(t *testing.T, all []object) {
+		var own, may bool
+		for _, o := range all {
+			switch r := o.obj.(type) {
+			case *rbacv1.Role:
+				for _, rule := range r.Rules {
+					may = may || slices.Contains(rule.Resources, "secrets")
+				}
+			case *storagev1.StorageClass:
+				if r.Parameters["identity"] != "volume" {
+					continue
+				}
+				own = true
+				seen++
+				for _, kind := range []string{"node-stage", "node-publish"} {
+					if name, namespace := r.Parameters["csi.storage.k8s.io/"+kind+"-secret-name"], r.Parameters["csi.storage.k8s.io/"+kind+"-secret-namespace"]; name != "${pv.name}" || namespace != "strata" {
+						t.Errorf("%s: %s-secret %s/%s", o, kind, namespace, name)
+					}
+				}
+			}
+		}
+		if own && !may {
+			t.Error("nobody may keep their keys")
+		}
+	})
+	if seen == 0 {
+		t.Error("no class has identities")
+	}
 }

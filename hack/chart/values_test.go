@@ -15,6 +15,11 @@ import (
 
 const someScratch = "tiers: {warm: {enabled: false}, scratch: {enabled: true, config: {pools: [{name: p, disks: [{path: /mnt/a}]}], classes: [{name: default, pool: p}]}}}\n"
 
+// warmClasses are values of tier warm with one class, up to the two braces that close them.
+func warmClasses(class string) string {
+	return "tiers: {warm: {clusters: [{clusterID: a, monitors: ['10.0.0.1:3300'], namePrefix: k, controller: {user: u, secretName: s}}], storageClasses: [" + class + "]"
+}
+
 // Values that can't be meant are refused, and the refusal names them.
 func TestMistakesAreRefused(t *testing.T) {
 	for _, c := range []struct{ values, want string }{
@@ -42,6 +47,9 @@ func TestMistakesAreRefused(t *testing.T) {
 		{"tracing: {samplingRate: 2}", "/tracing/samplingRate"},
 		{"csiDriver: {fsGroupPolicy: Always}", "/csiDriver/fsGroupPolicy"},
 		{"tiers: {warm: {storageClasses: [{name: a, parameters: {tier: scratch}}]}}", "/tiers/warm/storageClasses/0/parameters"},
+		{warmClasses("{name: a}") + "}}", "StorageClass a: nodes have nothing to mount with"},
+		{warmClasses("{name: a, parameters: {identity: volume}, secret: {name: s}}") + "}}", "StorageClass a: with identity: volume the controller makes the Secret"},
+		{warmClasses("{name: a, parameters: {identity: volume}}") + ", volumeIdentities: false}}", "needs tiers.warm.volumeIdentities: true"},
 		// Numbers would be rendered as helm writes them: 1e+06.
 		{"tiers: {warm: {storageClasses: [{name: a, parameters: {maxFiles: 1000000}}]}}", "/tiers/warm/storageClasses/0/parameters/maxFiles"},
 		{"tiers: {scratch: {config: {maxPerPod: 1073741824}}}", "/tiers/scratch/config/maxPerPod"},

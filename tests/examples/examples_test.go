@@ -13,6 +13,7 @@ import (
 
 	"github.com/strata-csi/strata/pkg/clusters"
 	"github.com/strata-csi/strata/pkg/identity"
+	"github.com/strata-csi/strata/pkg/kube"
 	"github.com/strata-csi/strata/pkg/warm"
 )
 
@@ -143,9 +144,24 @@ func chart(t *testing.T, file string) []object {
 	return objects(t, filepath.Join("../../deploy/manifests", file))
 }
 
+// kubeconfig is one of a server that isn't there.
+func kubeconfig(t *testing.T) string {
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	text := `{"apiVersion":"v1","kind":"Config","clusters":[{"name":"c","cluster":{"server":"http://127.0.0.1:1"}}],"contexts":[{"name":"c","context":{"cluster":"c"}}],"current-context":"c"}`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestStorageClassesAreAccepted(t *testing.T) {
+	client, err := kube.ConnectController(kubeconfig(t), "test") // nothing is asked
+	if err != nil {
+		t.Fatal(err)
+	}
 	backends := map[string]interface{ CheckParameters(map[string]string) error }{
-		"warm":    warm.New(warm.Options{Clusters: clusters.Static(clusters.Cluster{ID: "main", Monitors: []string{"10.0.0.1:3300"}, NamePrefix: "k8s-a"})}),
+		"warm": warm.New(warm.Options{Clusters: clusters.Static(clusters.Cluster{ID: "main", Monitors: []string{"10.0.0.1:3300"}, NamePrefix: "k8s-a"}),
+			Keeper: kube.NewSecrets(client, "strata")}),
 		"scratch": scratchController(),
 	}
 	seen := map[string]bool{}

@@ -102,3 +102,18 @@ securityContext:
 {{- $_ := set $seen .name true -}}
 {{- end -}}
 {{- end }}
+
+{{- /* The Secret that nodes are given for a warm class: one for each volume, which the controller makes, or the operator's. */ -}}
+{{- define "strata.warmSecret" -}}
+{{- $own := eq (dig "parameters" "identity" "" .class) "volume" }}
+{{- $secret := .class.secret | default dict }}
+{{- if and $own $secret.name }}
+{{- fail (printf "StorageClass %s: with identity: volume the controller makes the Secret of each volume; leave out secret" .class.name) }}
+{{- else if and $own (not .root.Values.tiers.warm.volumeIdentities) }}
+{{- fail (printf "StorageClass %s: identity: volume needs tiers.warm.volumeIdentities: true" .class.name) }}
+{{- else if not (or $own $secret.name) }}
+{{- fail (printf "StorageClass %s: nodes have nothing to mount with; set identity: volume in its parameters, or secret to the name of a Secret" .class.name) }}
+{{- end }}
+name: {{ ternary "${pv.name}" $secret.name $own | quote }}
+namespace: {{ $secret.namespace | default .root.Release.Namespace | quote }}
+{{- end -}}
