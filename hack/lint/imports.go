@@ -20,6 +20,10 @@ const (
 	goCeph   = "github.com/ceph/go-ceph"
 	csiSpec  = "github.com/container-storage-interface/spec"
 	librados = "pkg/ceph/librados"
+	awsSDK   = "github.com/aws/"
+	s3Client = "pkg/s3"
+	// engineControl is what the holder of mounts, which serves every tier, and an engine of tier cold say to each other.
+	engineControl = "pkg/coldfs/control"
 )
 
 // Package is what `go list -json` says of a package, as far as the rules need it. The rules are about Imports and Deps, which are
@@ -83,7 +87,9 @@ var rules = []func(p Package, name string) string{
 	volumeStandsAlone,
 	tiersMeetInTheDriver,
 	libradosIsTheControllers,
+	awsIsBehindOnePackage,
 	messagesStopAtTheServices,
+	theHolderStaysSmall,
 	kubernetesIsForTheDriver,
 	libraryKnowsNoProgram,
 	fakesAreForTests,
@@ -122,7 +128,7 @@ func volumeStandsAlone(p Package, pkg string) string {
 // tierOf is the tier that a package implements: pkg/warm, pkg/warmnode and pkg/warm/volumecontext are all of tier warm.
 func tierOf(name string) string {
 	rest, ok := strings.CutPrefix(name, "pkg/")
-	if !ok {
+	if !ok || name == engineControl {
 		return ""
 	}
 	for _, t := range []string{"warm", "cold", "scratch"} {
@@ -166,6 +172,16 @@ func libradosIsTheControllers(p Package, pkg string) string {
 	return ""
 }
 
+// awsIsBehindOnePackage: whoever asks a store says which version of an object is meant and gets one of a few errors.
+func awsIsBehindOnePackage(p Package, pkg string) string {
+	for _, i := range p.Imports {
+		if strings.HasPrefix(i, awsSDK) && pkg != s3Client {
+			return "imports " + i + "; only " + s3Client + " may, others use that"
+		}
+	}
+	return ""
+}
+
 func messagesStopAtTheServices(p Package, pkg string) string {
 	// pkg/volumehealth is what the controller and the node say of a volume's health in the same words.
 	if within(pkg, "pkg/controller", "pkg/node", "pkg/identity", "pkg/volumehealth", "pkg/rpc", "pkg/driver", "tests", "hack") {
@@ -174,6 +190,19 @@ func messagesStopAtTheServices(p Package, pkg string) string {
 	for _, i := range p.Imports {
 		if strings.HasPrefix(i, csiSpec) {
 			return "imports the CSI messages, which stop at pkg/controller, pkg/node and pkg/identity"
+		}
+	}
+	return ""
+}
+
+// theHolderStaysSmall: what ends with it are the mounts of running pods, so it has as little in it as can be.
+func theHolderStaysSmall(p Package, pkg string) string {
+	if !within(pkg, "pkg/mountd", "cmd/strata-mountd") {
+		return ""
+	}
+	for _, d := range p.Deps {
+		if name(d) == s3Client || strings.HasPrefix(d, awsSDK) || strings.HasPrefix(d, csiSpec) {
+			return "brings " + d + " into the holder of mounts, which needs neither S3 nor CSI"
 		}
 	}
 	return ""
