@@ -48,8 +48,9 @@ func (s *Server) ControllerGetCapabilities(context.Context, *csi.ControllerGetCa
 	}
 	add(func(b tier.Backend) bool { return b.Provisioner != nil },
 		csi.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME,
-		csi.ControllerServiceCapability_RPC_GET_VOLUME,
 		csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER)
+	add(func(b tier.Backend) bool { return b.Provisioner != nil && b.SecretUser == nil }, // the request brings no secret
+		csi.ControllerServiceCapability_RPC_GET_VOLUME)
 	add(func(b tier.Backend) bool { return b.Lister != nil },
 		csi.ControllerServiceCapability_RPC_LIST_VOLUMES)
 	add(func(b tier.Backend) bool { return b.CapacityReporter != nil },

@@ -54,7 +54,7 @@ func (s *Server) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequest)
 		return nil, err
 	}
 	defer func() { release(err) }()
-	v, err := backend.Create(ctx, volume.Spec{
+	v, err := backend.With(req.GetSecrets()).Create(ctx, volume.Spec{
 		Name: req.GetName(), Capacity: capacity, Access: accessOf(req.GetVolumeCapabilities()), Parameters: parameters,
 		Owner: owner, Source: source, Preferred: preferred,
 	})
@@ -104,7 +104,7 @@ func (s *Server) DeleteVolume(ctx context.Context, req *csi.DeleteVolumeRequest)
 		return nil, err
 	}
 	defer func() { release(err) }()
-	if err := backend.Delete(ctx, id); err != nil {
+	if err := backend.With(req.GetSecrets()).Delete(ctx, id); err != nil {
 		return nil, err
 	}
 	return &csi.DeleteVolumeResponse{}, nil
@@ -136,7 +136,7 @@ func (s *Server) ControllerExpandVolume(ctx context.Context, req *csi.Controller
 		return nil, err
 	}
 	defer func() { release(err) }()
-	capacity, onNode, err := backend.Expander.Expand(ctx, id, size)
+	capacity, onNode, err := backend.With(req.GetSecrets()).Expander.Expand(ctx, id, size)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (s *Server) ValidateVolumeCapabilities(ctx context.Context, req *csi.Valida
 	if err != nil {
 		return nil, err
 	}
-	if _, err := backend.Get(ctx, id); err != nil {
+	if _, err := backend.With(req.GetSecrets()).Get(ctx, id); err != nil {
 		return nil, err
 	}
 	why := unsupported(backend, req.GetVolumeCapabilities())
@@ -178,6 +178,9 @@ func (s *Server) ControllerGetVolume(ctx context.Context, req *csi.ControllerGet
 	id, backend, err := s.backend(req.GetVolumeId())
 	if err != nil {
 		return nil, err
+	}
+	if backend.SecretUser != nil {
+		return nil, lacks(id.Tier(), "look at a volume without a secret")
 	}
 	v, err := backend.Get(ctx, id)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 // Backend is the controller's side of one tier: the interfaces it was found to have, nil where it has none.
 type Backend struct {
 	Provisioner
+	SecretUser       SecretUser
 	AccessChecker    AccessChecker
 	Expander         Expander
 	Snapshotter      Snapshotter
@@ -35,15 +36,26 @@ type Controllers map[volume.Tier]Backend
 type Nodes map[volume.Tier]NodeBackend
 
 // Register finds what the backend can do.
-func (c Controllers) Register(t volume.Tier, p Provisioner) {
+func (c Controllers) Register(t volume.Tier, p Provisioner) { c[t] = backendOf(p) }
+
+func backendOf(p Provisioner) Backend {
 	b := Backend{Provisioner: p}
+	b.SecretUser, _ = p.(SecretUser)
 	b.AccessChecker, _ = p.(AccessChecker)
 	b.Expander, _ = p.(Expander)
 	b.Snapshotter, _ = p.(Snapshotter)
 	b.Lister, _ = p.(Lister)
 	b.CapacityReporter, _ = p.(CapacityReporter)
 	b.HealthReporter, _ = p.(HealthReporter)
-	c[t] = b
+	return b
+}
+
+// With returns the backend for a request with these secrets: itself, unless it is a SecretUser.
+func (b Backend) With(secrets map[string]string) Backend {
+	if b.SecretUser == nil {
+		return b
+	}
+	return backendOf(b.SecretUser.WithSecrets(secrets))
 }
 
 // Register finds what the backend can do.

@@ -22,6 +22,12 @@ type Provisioner interface {
 	CheckParameters(parameters map[string]string) error
 }
 
+// SecretUser is a tier that has no credential of its own: each request brings one. What a request without secrets would need is refused.
+type SecretUser interface {
+	// WithSecrets returns the backend for one request; it has the interfaces of the one that is asked. The secrets are never logged and not kept.
+	WithSecrets(secrets map[string]string) Provisioner
+}
+
 // AccessChecker says how the volumes of a tier can be used. A tier without it serves file systems in every access mode, and no
 // raw block devices.
 type AccessChecker interface {
