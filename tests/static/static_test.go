@@ -14,7 +14,7 @@ const module = "github.com/strata-csi/strata"
 
 // onNodes are the programs that run on every node. They must run under any C library or none, and must not be able to hold
 // librados, with which a node would speak to a cluster as something more than a client of its volumes.
-var onNodes = []string{"strata-node", "strata-mountd"}
+var onNodes = []string{"strata-node", "strata-mountd", "strata-coldfs"}
 
 func run(t *testing.T, env []string, args ...string) string {
 	t.Helper()

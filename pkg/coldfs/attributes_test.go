@@ -1,0 +1,108 @@
+package coldfs_test
+
+// What stat shows, and where it is kept.
+
+import (
+	"io/fs"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/strata-csi/strata/pkg/coldfs/coldfstest"
+	"github.com/strata-csi/strata/pkg/coldfs/config"
+	"github.com/strata-csi/strata/pkg/s3/s3test"
+)
+
+func TestAttributesAreKept(t *testing.T) {
+	v := mount(t, coldfstest.Options{Config: func(c *config.Config) { c.UID, c.GID = 1234, 5678; c.FileMode = 0o640; c.DirMode = 0o2750 }})
+	stamp := time.Unix(1_600_000_000, 123456789)
+	if err := os.Mkdir(v.Path("d"), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	write(t, v.Path("d", "f"), "content")
+	if err := os.Symlink("f/../f", v.Path("d", "l")); err != nil {
+		t.Fatal(err)
+	}
+	v.put(t, "vol/plain", "of another client")
+	for _, err := range []error{
+		os.Chmod(v.Path("d", "f"), 0o751), os.Chown(v.Path("d", "f"), 7, 8), os.Chtimes(v.Path("d", "f"), stamp, stamp),
+		os.Chmod(v.Path("d"), 0o700), os.Chown(v.Path("d"), 9, 10), os.Chtimes(v.Path("d"), stamp, stamp),
+		os.Lchown(v.Path("d", "l"), 11, 12),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := v.again(t, coldfstest.Options{Config: func(c *config.Config) { *c = v.Config }})
+	for _, m := range []*volume{v, other} {
+		for _, c := range []struct {
+			name     string
+			mode     uint32
+			uid, gid uint32
+			size     int64
+			stamp    time.Time
+		}{
+			{"d/f", unix.S_IFREG | 0o751, 7, 8, 7, stamp},
+			{"d", unix.S_IFDIR | 0o700, 9, 10, 0, stamp},
+			{"d/l", unix.S_IFLNK | 0o777, 11, 12, 6, time.Time{}},
+			{"plain", unix.S_IFREG | 0o640, 1234, 5678, 17, time.Time{}},
+			{"", unix.S_IFDIR | 0o2750, 1234, 5678, 0, time.Time{}},
+		} {
+			var st unix.Stat_t
+			if err := unix.Lstat(m.Path(c.name), &st); err != nil {
+				t.Fatal(err)
+			}
+			if st.Mode != c.mode || st.Uid != c.uid || st.Gid != c.gid || st.Size != c.size {
+				t.Errorf("%q: mode %o of %d:%d, %d bytes; want %o of %d:%d, %d bytes", c.name, st.Mode, st.Uid, st.Gid, st.Size, c.mode, c.uid, c.gid, c.size)
+			}
+			if got := time.Unix(st.Mtim.Unix()); !c.stamp.IsZero() && !got.Equal(c.stamp) {
+				t.Errorf("%q: time %v, want %v", c.name, got, c.stamp)
+			}
+		}
+		if target, err := os.Readlink(m.Path("d", "l")); err != nil || target != "f/../f" {
+			t.Errorf("the symlink leads to %q, %v", target, err)
+		}
+	}
+	// By a listing a symlink is seen too.
+	entries, err := os.ReadDir(other.Path("d"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || (e.Name() == "l") != (info.Mode()&fs.ModeSymlink != 0) {
+			t.Errorf("%s is %v, %v", e.Name(), info.Mode(), err)
+		}
+	}
+	if got := v.object(t, "vol/d/f"); string(got) != "content" {
+		t.Errorf("the content is %q", got)
+	}
+}
+
+// The metadata of a large file is in its upload from the beginning: setting it at the end would be a copy of the whole object.
+func TestALargeFileIsSentOnce(t *testing.T) {
+	v, p := proxied(t)
+	f, err := os.Create(v.Path("large"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(make([]byte, 30<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	copies := p.Requests(s3test.Match{Method: "PUT", If: func(r s3test.Request) bool { return r.Header.Get("X-Amz-Copy-Source") != "" }})
+	if len(copies) > 0 {
+		t.Errorf("%d copies were made", len(copies))
+	}
+	o, err := v.bucket.Head(t.Context(), "vol/large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(v.Path("large"))
+	if err != nil || !info.ModTime().Equal(o.Modified) || o.Metadata["mode"] != "33188" {
+		t.Errorf("its time is %v, that of the object %v, %v; its metadata %v", info.ModTime(), o.Modified, err, o.Metadata)
+	}
+}

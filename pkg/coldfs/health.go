@@ -1,0 +1,144 @@
+package coldfs
+
+// What is wrong with the volume, as the holder is told. It is noticed where it happens and ends when the store answers well again.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/strata-csi/strata/pkg/coldfs/control"
+	"github.com/strata-csi/strata/pkg/coldfs/draft"
+	"github.com/strata-csi/strata/pkg/s3"
+)
+
+// probeEvery is how often a store that failed is asked whether it is well again, should nobody else ask.
+const probeEvery = 15 * time.Second
+
+// health collects conditions by their reason.
+type health struct {
+	ill     atomic.Bool // the store: so that well costs nothing mostly
+	changed chan struct{}
+
+	mu         sync.Mutex
+	conditions map[string]string
+}
+
+func newHealth() *health {
+	return &health{changed: make(chan struct{}, 1), conditions: map[string]string{}}
+}
+
+// failed notes an error of an operation, if it says something of the volume.
+func (h *health) failed(err error) {
+	for _, c := range []struct {
+		err    error
+		reason string
+	}{
+		{s3.ErrDenied, control.CredentialRefused},
+		{s3.ErrNoBucket, control.BucketMissing},
+		{s3.ErrUnavailable, control.EndpointUnreachable},
+	} {
+		if errors.Is(err, c.err) && !errors.Is(err, context.Canceled) {
+			h.ill.Store(true)
+			h.set(c.reason, err.Error())
+			return
+		}
+	}
+	if errors.Is(err, draft.ErrNoRoom) {
+		h.set(control.CacheDiskFull, err.Error())
+	}
+}
+
+// well notes that the store has answered.
+func (h *health) well() {
+	if h.ill.Load() {
+		h.ill.Store(false)
+		h.end(control.CredentialRefused, control.BucketMissing, control.EndpointUnreachable)
+	}
+}
+
+func (h *health) set(reason, text string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, known := h.conditions[reason]; known {
+		return // the first error says why; the next ones only change in the key
+	}
+	h.conditions[reason] = text
+	h.tell()
+}
+
+func (h *health) end(reasons ...string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before := len(h.conditions)
+	for _, r := range reasons {
+		delete(h.conditions, r)
+	}
+	if len(h.conditions) != before {
+		h.tell()
+	}
+}
+
+// tell wakes who sends. The mutex is held.
+func (h *health) tell() {
+	select {
+	case h.changed <- struct{}{}:
+	default:
+	}
+}
+
+// now is all that is wrong.
+func (h *health) now() control.Health {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := control.Health{Conditions: []control.Condition{}}
+	for reason, text := range h.conditions {
+		all.Conditions = append(all.Conditions, control.Condition{Reason: reason, Text: text})
+	}
+	slices.SortFunc(all.Conditions, func(a, b control.Condition) int { return strings.Compare(a.Reason, b.Reason) })
+	return all
+}
+
+// watch asks what nobody asks: the store while it is ill, the disk of the cache, the quota.
+func (f *FS) watch(ctx context.Context) {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for {
+		f.watchOnce(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (f *FS) watchOnce(ctx context.Context) {
+	if f.health.ill.Load() {
+		if err := f.bucket.Exists(ctx); err == nil {
+			f.health.well()
+		}
+	}
+	if err := f.cache.Health(); err != nil {
+		f.health.set(control.CacheDiskError, err.Error())
+	} else {
+		f.health.end(control.CacheDiskError)
+	}
+	if f.drafts == nil || f.drafts.Stats().Used == 0 {
+		f.health.end(control.CacheDiskFull)
+	}
+	f.watchQuota()
+}
+
+func (f *FS) watchQuota() {
+	if now, over := f.usage.exceeded(); over {
+		f.health.set(control.QuotaExceeded, fmt.Sprintf("the volume holds %d bytes of %d; new writes are refused until something is removed or the claim is made larger", now.Bytes, now.Capacity))
+	} else {
+		f.health.end(control.QuotaExceeded)
+	}
+}
