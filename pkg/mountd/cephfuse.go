@@ -14,15 +14,119 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/strata-csi/strata/pkg/mountpoint"
 )
 
 // keyDescriptor is the number under which a client finds its key: the first after standard error.
 const keyDescriptor = 3
 
-// cephFuse builds the command of a ceph-fuse process that gives up when it isn't connected at the end of ctx. It reads no configuration of
+// cephFuse is the kind.
+type cephFuse struct{ binary, logDir string }
+
+// cephClient is a client of the kind.
+type cephClient struct {
+	kind *cephFuse
+	spec Spec
+	cmd  *exec.Cmd
+}
+
+// place are the settings that say what is mounted, which is for the other fields of a spec to say.
+func place() []string { return []string{"client_mountpoint=", "client_fs=", "client_mds_namespace="} }
+
+var (
+	wordForm    = regexp.MustCompile(`^[A-Za-z0-9_.][A-Za-z0-9_.:-]*$`)
+	monitorForm = regexp.MustCompile(`^[A-Za-z0-9.:\[\]-]+$`)
+	optionForm  = regexp.MustCompile(`^(client|fuse|rados)_[a-z0-9_]+=[A-Za-z0-9_.:+-]+$|^(noatime|nodiratime|nodev|noexec|nosuid|sync|dirsync)$`)
+	// keyForm is base64 with nothing around it but white space.
+	keyForm = regexp.MustCompile(`^\s*[A-Za-z0-9+/]+={0,2}\s*$`)
+)
+
+// check wants words that can mean nothing else on a command line than what they say.
+func (*cephFuse) check(s Spec) string {
+	switch {
+	case !cleanPath(s.Path):
+		return fmt.Sprintf("path %q is not a clean absolute path", s.Path)
+	case !wordForm.MatchString(s.User), !wordForm.MatchString(s.FS):
+		return fmt.Sprintf("user %q and fs %q must be words of [A-Za-z0-9_.:-]", s.User, s.FS)
+	case len(s.Monitors) == 0 || slices.ContainsFunc(s.Monitors, func(m string) bool { return !monitorForm.MatchString(m) }):
+		return fmt.Sprintf("monitors %q must be host:port", s.Monitors)
+	case len(s.Engine) > 0:
+		return "engine is for " + KindColdFS + " alone"
+	}
+	for _, o := range s.Options {
+		placed := slices.ContainsFunc(place(), func(name string) bool { return strings.HasPrefix(o, name) })
+		if placed || !optionForm.MatchString(o) {
+			return fmt.Sprintf("option %q is neither a flag of a mount nor NAME=VALUE of a client_, fuse_ or rados_ setting", o)
+		}
+	}
+	return ""
+}
+
+func (*cephFuse) secret(raw []byte) ([]byte, error) {
+	if !keyForm.Match(raw) {
+		return nil, fmt.Errorf("%w: the key isn't base64", ErrInvalid)
+	}
+	return bytes.TrimSpace(raw), nil
+}
+
+func (c *cephFuse) start(ctx context.Context, s Spec, secret, log *os.File) (client, error) {
+	cmd := c.command(ctx, s, secret, log)
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	return &cephClient{c, s, cmd}, nil
+}
+
+// find knows a client by its mountpoint, the last word of its command line.
+func (c *cephFuse) find(s Spec) (pid int, same bool) {
+	pid, words := findWords(c.binary, s.Mountpoint)
+	return pid, pid != 0 && sameClient(words, s)
+}
+
+func (c *cephClient) process() *exec.Cmd { return c.cmd }
+
+// mounted waits until the client's mount is in the mount table.
+func (c *cephClient) mounted(ctx context.Context, ended <-chan struct{}) (string, error) {
+	look := time.NewTicker(logPoll)
+	defer look.Stop()
+	changes, err := mountpoint.Watch()
+	if err != nil {
+		return "", err
+	}
+	defer changes.Close()
+	var monitors refusals
+	for {
+		found, ok, err := mountpoint.Find(c.spec.Mountpoint)
+		if err != nil {
+			return "", err
+		}
+		if ok && found.Source == c.spec.Source {
+			return device(*found), nil
+		}
+		select {
+		case <-ended:
+			return "", explain(ErrFailed, c.spec, tail(c.kind.logDir, c.spec.Mountpoint))
+		case <-ctx.Done():
+			return "", fmt.Errorf("not mounted from %v in time: %w", c.spec.Monitors, explain(ErrUnreachable, c.spec, tail(c.kind.logDir, c.spec.Mountpoint)))
+		case <-look.C:
+			if monitors.final(head(c.kind.logDir, c.spec.Mountpoint)) {
+				return "", fmt.Errorf("%w: the monitors refuse client.%s with the key of the request", ErrDenied, c.spec.User)
+			}
+		case <-changes.C:
+		}
+	}
+}
+
+func (c *cephClient) accepted() error { return checkOptions(head(c.kind.logDir, c.spec.Mountpoint)) }
+
+// release: the connection is the client's alone.
+func (*cephClient) release() {}
+
+// command builds the command of a ceph-fuse process that gives up when it isn't connected at the end of ctx. It reads no configuration of
 // the host, writes no file, and has the key as a descriptor; what it prints goes to log.
-func cephFuse(ctx context.Context, binary string, s Spec, key, log *os.File) *exec.Cmd {
-	cmd := exec.Command(binary, arguments(s, patience(ctx))...)
+func (c *cephFuse) command(ctx context.Context, s Spec, key, log *os.File) *exec.Cmd {
+	cmd := exec.Command(c.binary, arguments(s, patience(ctx))...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}
 	cmd.ExtraFiles = []*os.File{key}
 	cmd.Stdout, cmd.Stderr = log, log

@@ -23,8 +23,14 @@ func (c Client) Ping(ctx context.Context) error {
 	return err
 }
 
+// Available says whether a holder of this protocol answers and can start clients of the kind. The error wraps ErrNoServer when none answers.
+func (c Client) Available(ctx context.Context, kind string) error {
+	_, err := c.call(ctx, request{Op: opPing, Kind: kind}, nil)
+	return err
+}
+
 // Start mounts, or finds the mount that an equal Start made; a dead one is replaced. It returns when the mount answers. The key goes to the
-// client as a descriptor and is kept by nobody.
+// client as a descriptor and is kept by nobody. That of strata-coldfs is a control.Credentials in JSON.
 func (c Client) Start(ctx context.Context, spec Spec, key []byte) error {
 	if err := spec.check(); err != nil {
 		return err
@@ -35,6 +41,18 @@ func (c Client) Start(ctx context.Context, spec Spec, key []byte) error {
 	}
 	defer f.Close()
 	_, err = c.call(ctx, request{Op: opStart, Spec: &spec}, f)
+	return err
+}
+
+// Renew hands new credentials to the engine of the mount at a mountpoint, which uses them from its next request on. ErrNotFound: there is none;
+// ErrDetached: an earlier holder started it, and it goes on with what it has.
+func (c Client) Renew(ctx context.Context, mountpoint string, secretText []byte) error {
+	f, err := secret(secretText)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = c.call(ctx, request{Op: opRenew, Mountpoint: mountpoint}, f)
 	return err
 }
 

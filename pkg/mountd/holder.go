@@ -4,9 +4,8 @@ package mountd
 
 import (
 	"context"
-	"fmt"
-	"os/exec"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,14 +17,14 @@ import (
 
 // holder keeps the mounts of one state directory.
 type holder struct {
-	binary    string // of ceph-fuse
+	kinds     map[string]served
 	logDir    string
 	store     *store
 	prober    *mountpoint.Prober
 	unmounter *mountpoint.Unmounter
 	locks     keylock.Locks // by mountpoint
 
-	counts counts
+	refused atomic.Int64 // requests
 
 	mu     sync.Mutex
 	mounts map[string]*mount
@@ -33,10 +32,11 @@ type holder struct {
 
 // mount is one FUSE client. Its fields are guarded by the holder's mutex, ended is closed when the process is gone.
 type mount struct {
-	entry entry
-	state State
-	exit  string
-	ended chan struct{}
+	entry  entry
+	client client // nil: adopted
+	state  State
+	exit   string
+	ended  chan struct{}
 	// unmounted is when it was first seen to be mounted nowhere, of which only the holder of the mountpoint's lock knows.
 	unmounted time.Time
 }
@@ -48,7 +48,7 @@ func newHolder(ctx context.Context, o Options) (*holder, error) {
 		return nil, err
 	}
 	prober := mountpoint.NewProber(0)
-	h := &holder{binary: o.CephFuse, logDir: o.LogDir, store: st, prober: prober, unmounter: mountpoint.NewUnmounter(prober), mounts: map[string]*mount{}}
+	h := &holder{kinds: kindsOf(o, o.LogDir), logDir: o.LogDir, store: st, prober: prober, unmounter: mountpoint.NewUnmounter(prober), mounts: map[string]*mount{}}
 	entries, unreadable, err := st.all()
 	if err != nil {
 		st.close()
@@ -65,10 +65,20 @@ func newHolder(ctx context.Context, o Options) (*holder, error) {
 
 // adopt watches over a client that another holder has started, or notes that it has ended.
 func (h *holder) adopt(ctx context.Context, e entry) {
-	if e.PID == 0 { // the earlier holder died between the record and the process, or just after
-		if e.PID, _ = find(h.binary, e.Spec.Mountpoint); e.PID != 0 {
+	k, err := h.of(e.Spec)
+	if err != nil { // its flag was taken away; it isn't ended for that, and nobody can ask for another
+		klog.FromContext(ctx).Error(err, "A record is of a kind that isn't served any more", "mountpoint", e.Spec.Mountpoint, "pid", e.PID)
+	}
+	if e.PID == 0 && err == nil { // the earlier holder died between the record and the process, or just after
+		if e.PID, _ = k.find(e.Spec); e.PID != 0 {
 			e.StartTime = startTime(e.PID)
 		}
+	}
+	if e.Spec.Kind == KindColdFS && !e.Ready && e.PID != 0 && startTime(e.PID) == e.StartTime {
+		// Nobody was told that it is ready, and it can't tell any more.
+		klog.FromContext(ctx).Info("Ends an engine that an earlier strata-mountd was starting when it ended", "mountpoint", e.Spec.Mountpoint, "pid", e.PID)
+		_ = unix.Kill(e.PID, unix.SIGKILL)
+		e.PID = 0
 	}
 	m := &mount{entry: e, state: Exited, exit: "ended while no strata-mountd ran", ended: make(chan struct{})}
 	fd, err := -1, error(unix.ESRCH)
@@ -79,18 +89,18 @@ func (h *holder) adopt(ctx context.Context, e entry) {
 		close(m.ended)
 		h.keep(m)
 		if leftMount(e) {
-			h.counts.died.Add(1)
+			h.count(m).died.Add(1)
 		}
 		klog.FromContext(ctx).Info("A client ended without us", "mountpoint", e.Spec.Mountpoint, "pid", e.PID)
 		return
 	}
 	m.state, m.exit = Running, ""
 	h.keep(m)
-	h.counts.adopted.Add(1)
+	h.count(m).adopted.Add(1)
 	klog.FromContext(ctx).Info("Adopted a client", "mountpoint", e.Spec.Mountpoint, "pid", e.PID)
 	// One that has mounted has read its key; one that hasn't may be about to.
 	if at, ok, err := mountpoint.Find(e.Spec.Mountpoint); err == nil && ok && e.owns(*at) {
-		if err := wipe(e.PID); err != nil {
+		if err := wipe(e.PID, k.program); err != nil {
 			klog.FromContext(ctx).Error(err, "Can't empty the key's descriptor of a client", "pid", e.PID)
 		}
 	}
@@ -115,6 +125,12 @@ func (h *holder) forget(m *mount) {
 
 // gone notes that a client's process has ended.
 func (h *holder) gone(ctx context.Context, m *mount, how string) {
+	// First of all: nobody is to wait for it any longer.
+	if m.client != nil {
+		m.client.release()
+	} else if m.entry.Spec.Kind == KindColdFS {
+		_ = adoptedGroup(name(m.entry.Spec.Mountpoint)).remove()
+	}
 	last := tail(h.logDir, m.entry.Spec.Mountpoint)
 	h.mu.Lock()
 	e := m.entry
@@ -124,7 +140,7 @@ func (h *holder) gone(ctx context.Context, m *mount, how string) {
 	}
 	h.mu.Unlock()
 	if leftMount(e) {
-		h.counts.died.Add(1)
+		h.count(m).died.Add(1)
 	}
 	close(m.ended)
 	klog.FromContext(ctx).Info("A client ended", "mountpoint", m.entry.Spec.Mountpoint, "pid", m.entry.PID, "how", how)
@@ -148,8 +164,14 @@ func (h *holder) list() ([]Status, error) {
 	defer h.mu.Unlock()
 	out := make([]Status, 0, len(h.mounts))
 	for _, m := range h.mounts {
-		out = append(out, Status{Spec: m.entry.Spec, State: m.state, PID: m.entry.PID, Since: m.entry.Since, Exit: m.exit,
-			Elsewhere: m.entry.elsewhere(table)})
+		s := Status{Spec: m.entry.Spec, State: m.state, PID: m.entry.PID, Since: m.entry.Since, Exit: m.exit, Elsewhere: m.entry.elsewhere(table)}
+		if m.state == Running && m.entry.Spec.Kind == KindColdFS {
+			e, ok := m.client.(*engine)
+			if s.Detached = !ok; ok {
+				_, s.Conditions = e.state()
+			}
+		}
+		out = append(out, s)
 	}
 	return out, nil
 }
@@ -174,12 +196,4 @@ func (h *holder) tidy(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// check says whether clients can be started at all.
-func (h *holder) check() error {
-	if _, err := exec.LookPath(h.binary); err != nil {
-		return fmt.Errorf("%w: %w; install the package ceph-fuse", ErrFailed, err)
-	}
-	return nil
 }

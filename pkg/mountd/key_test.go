@@ -17,9 +17,9 @@ func TestOwnKeyCopiesKeysAndNothingElse(t *testing.T) {
 		"with a line end":   {"AQBGtVBnAAAAABAAkey/+Q==\n", "AQBGtVBnAAAAABAAkey/+Q==", nil},
 		"nothing":           {"", "", ErrInvalid},
 		"a keyring":         {"[client.x]\n\tkey = AQBGtVBnAAAAABAA==\n", "", ErrInvalid},
-		"more than fits":    {strings.Repeat("A", maxKey+1), "", ErrInvalid},
+		"more than fits":    {strings.Repeat("A", maxSecret+1), "", ErrInvalid},
 		"two keys":          {"AAAA\nBBBB", "", ErrInvalid},
-		"as much as it may": {strings.Repeat("A", maxKey), strings.Repeat("A", maxKey), nil},
+		"as much as it may": {strings.Repeat("A", maxSecret), strings.Repeat("A", maxSecret), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "key")
@@ -31,7 +31,7 @@ func TestOwnKeyCopiesKeysAndNothingElse(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer from.Close()
-			own, err := ownKey(from)
+			own, err := ownSecret(from, new(cephFuse).secret)
 			if !errors.Is(err, c.err) || (err != nil) != (c.err != nil) {
 				t.Fatalf("err = %v", err)
 			}
@@ -61,7 +61,7 @@ func TestOwnKeyCopiesKeysAndNothingElse(t *testing.T) {
 		}
 		defer w.Close()
 		defer r.Close()
-		if _, err := ownKey(r); !errors.Is(err, ErrInvalid) {
+		if _, err := ownSecret(r, new(cephFuse).secret); !errors.Is(err, ErrInvalid) {
 			t.Errorf("err = %v", err)
 		}
 	})

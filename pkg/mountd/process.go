@@ -57,9 +57,9 @@ func waitEnd(fd int) {
 	}
 }
 
-// find looks for the process of a mount that was started and not recorded any more, by its mountpoint: the last word of
+// findWords looks for the process of a mount that was started and not recorded any more, by its mountpoint: the last word of
 // its command line, which is returned with it. 0: there is none.
-func find(binary, mountpoint string) (pid int, words []string) {
+func findWords(binary, mountpoint string) (pid int, words []string) {
 	procs, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0, nil

@@ -1,6 +1,8 @@
 package mountd
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -8,14 +10,17 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/strata-csi/strata/pkg/coldfs/control"
 )
 
 // The protocol: one request and its reply per connection, in JSON messages of one SOCK_SEQPACKET datagram each. A reply has one message, that
-// of a list one for every mount before the last: a node may have more of them than fit into one. The key of a
-// start comes with the request as a descriptor (SCM_RIGHTS) of a memfd.
+// of a list one for every mount before the last: a node may have more of them than fit into one. The secret of a
+// start or renew, a key or an access key, comes with the request as a descriptor (SCM_RIGHTS) of a memfd.
 
 const (
-	// Version of the protocol. A server refuses any other, so that a holder that wasn't upgraded with strata-node says so.
+	// Version of the protocol. A server refuses any other, so that a holder that wasn't upgraded with strata-node says so. What was added since needs no
+	// other: a holder that doesn't know a kind or an operation refuses that alone, and goes on serving what it knows.
 	Version = 1
 	// maxMessage is the largest message, in bytes, and maxRequest the largest request: what is told of a mount has its spec in it.
 	maxMessage = 64 << 10
@@ -28,13 +33,15 @@ const (
 	opStart = "start"
 	opStop  = "stop"
 	opList  = "list"
+	opRenew = "renew"
 )
 
 type request struct {
 	Version    int           `json:"version"`
 	Op         string        `json:"op"`
 	Spec       *Spec         `json:"spec,omitempty"`       // of start
-	Mountpoint string        `json:"mountpoint,omitempty"` // of stop
+	Mountpoint string        `json:"mountpoint,omitempty"` // of stop and renew
+	Kind       string        `json:"kind,omitempty"`       // of ping; empty: all that are served
 	Timeout    time.Duration `json:"timeout,omitempty"`    // of the caller, in nanoseconds
 }
 
@@ -46,8 +53,11 @@ type reply struct {
 	More    bool    `json:"more,omitempty"`  // another message follows
 }
 
-// KindCephFuse is the kind of mount that a ceph-fuse process serves.
-const KindCephFuse = "ceph-fuse"
+// The kinds of mounts: what serves them.
+const (
+	KindCephFuse = "ceph-fuse"
+	KindColdFS   = "strata-coldfs"
+)
 
 // Spec says what to mount where. It holds no secret.
 type Spec struct {
@@ -55,14 +65,16 @@ type Spec struct {
 	Mountpoint string `json:"mountpoint"` // an existing directory, absolute and clean
 	// Source is what the mount table shows as the mount's source.
 	Source   string   `json:"source"`
-	Monitors []string `json:"monitors"` // host:port
-	User     string   `json:"user"`     // Ceph user without "client."
-	FS       string   `json:"fs"`
-	Path     string   `json:"path"` // in the file system, absolute
+	Monitors []string `json:"monitors"` // of ceph-fuse: host:port
+	User     string   `json:"user"`     // of ceph-fuse: Ceph user without "client."
+	FS       string   `json:"fs"`       // of ceph-fuse
+	Path     string   `json:"path"`     // of ceph-fuse: in the file system, absolute
 	ReadOnly bool     `json:"readOnly,omitempty"`
-	// Options are NAME=VALUE settings of the client or bare mount flags. The caller checks them against its allow-list; here only
+	// Options are bare mount flags, and with ceph-fuse NAME=VALUE settings of the client. The caller checks them against its allow-list; here only
 	// kinds of them are refused, those that could name a file of the node or another place to mount among them.
 	Options []string `json:"options,omitempty"`
+	// Engine, of strata-coldfs, is a config.Config of pkg/coldfs without the settings that are the node's: the cache and the memory.
+	Engine json.RawMessage `json:"engine,omitempty"`
 }
 
 // State of a mount.
@@ -85,17 +97,23 @@ type Status struct {
 	Elsewhere []string `json:"elsewhere,omitempty"`
 	// Exit says how the process ended and what it wrote last, when it has.
 	Exit string `json:"exit,omitempty"`
+	// Conditions are what an engine of tier cold says is wrong with its volume by now.
+	Conditions []control.Condition `json:"conditions,omitempty"`
+	// Detached: the engine was started by an earlier holder, and so takes no new credentials and says nothing of its condition.
+	Detached bool `json:"detached,omitempty"`
 }
 
 // Errors of the server, as errors.Is finds them on the client's side.
 var (
 	ErrInvalid     = errors.New("strata-mountd refuses the request")
-	ErrDenied      = errors.New("the cluster refuses the credential")
-	ErrNotFound    = errors.New("the path or file system doesn't exist")
-	ErrUnreachable = errors.New("the cluster doesn't answer")
+	ErrDenied      = errors.New("the backend refuses the credential")
+	ErrNotFound    = errors.New("what is to be mounted doesn't exist")
+	ErrUnreachable = errors.New("the backend doesn't answer")
 	ErrConflict    = errors.New("something else is mounted there")
 	ErrBusy        = errors.New("the mount is in use")
 	ErrFailed      = errors.New("the mount failed")
+	// ErrDetached: see Status.Detached.
+	ErrDetached = errors.New("the client was started by an earlier strata-mountd")
 	// ErrNoServer: nothing answers on the socket.
 	ErrNoServer = errors.New("strata-mountd doesn't answer")
 )
@@ -110,7 +128,7 @@ func codes() []struct {
 		sentinel error
 	}{
 		{"invalid", ErrInvalid}, {"denied", ErrDenied}, {"not-found", ErrNotFound}, {"conflict", ErrConflict},
-		{"unreachable", ErrUnreachable}, {"busy", ErrBusy}, {codeFailed, ErrFailed},
+		{"unreachable", ErrUnreachable}, {"busy", ErrBusy}, {"detached", ErrDetached}, {codeFailed, ErrFailed},
 	}
 }
 
@@ -135,49 +153,26 @@ func errorOf(code string) error {
 	return ErrFailed
 }
 
-var (
-	wordForm    = regexp.MustCompile(`^[A-Za-z0-9_.][A-Za-z0-9_.:-]*$`)
-	monitorForm = regexp.MustCompile(`^[A-Za-z0-9.:\[\]-]+$`)
-	optionForm  = regexp.MustCompile(`^(client|fuse|rados)_[a-z0-9_]+=[A-Za-z0-9_.:+-]+$|^(noatime|nodiratime|nodev|noexec|nosuid|sync|dirsync)$`)
-	// mountForm has no character that a shell reads: ceph-fuse may give its mountpoint to one (client_try_dentry_invalidate).
-	mountForm = regexp.MustCompile(`^/[A-Za-z0-9_.~@:+,=/-]+$`)
-)
+// mountForm has no character that a shell reads: ceph-fuse may give its mountpoint to one (client_try_dentry_invalidate).
+var mountForm = regexp.MustCompile(`^/[A-Za-z0-9_.~@:+,=/-]+$`)
 
-// place are the settings that say what is mounted, which is for the other fields of a spec to say.
-func place() []string { return []string{"client_mountpoint=", "client_fs=", "client_mds_namespace="} }
+func cleanPath(path string) bool {
+	return filepath.IsAbs(path) && filepath.Clean(path) == path && path != "/" && !strings.ContainsAny(path, "\x00\n")
+}
 
-// check refuses a spec that could mean anything else on a command line than what it says.
+// check refuses what is wrong for every kind.
 func (s Spec) check() error {
-	clean := func(path string) bool {
-		return filepath.IsAbs(path) && filepath.Clean(path) == path && path != "/" && !strings.ContainsAny(path, "\x00\n")
-	}
-	var wrong string
 	switch {
-	case s.Kind != KindCephFuse:
-		wrong = fmt.Sprintf("kind %q is not %s", s.Kind, KindCephFuse)
-	case !clean(s.Mountpoint), !mountForm.MatchString(s.Mountpoint):
-		wrong = fmt.Sprintf("mountpoint %q is not a clean absolute path of [A-Za-z0-9_.~@:+,=-]", s.Mountpoint)
-	case !clean(s.Path):
-		wrong = fmt.Sprintf("path %q is not a clean absolute path", s.Path)
-	case !wordForm.MatchString(s.User), !wordForm.MatchString(s.FS), !wordForm.MatchString(s.Source):
-		wrong = fmt.Sprintf("user %q, fs %q and source %q must be words of [A-Za-z0-9_.:-]", s.User, s.FS, s.Source)
-	case len(s.Monitors) == 0 || slices.ContainsFunc(s.Monitors, func(m string) bool { return !monitorForm.MatchString(m) }):
-		wrong = fmt.Sprintf("monitors %q must be host:port", s.Monitors)
-	default:
-		for _, o := range s.Options {
-			placed := slices.ContainsFunc(place(), func(name string) bool { return strings.HasPrefix(o, name) })
-			if placed || !optionForm.MatchString(o) {
-				wrong = fmt.Sprintf("option %q is neither a flag of a mount nor NAME=VALUE of a client_, fuse_ or rados_ setting", o)
-			}
-		}
-	}
-	if wrong != "" {
-		return fmt.Errorf("%w: %s", ErrInvalid, wrong)
+	case !cleanPath(s.Mountpoint), !mountForm.MatchString(s.Mountpoint):
+		return fmt.Errorf("%w: mountpoint %q is not a clean absolute path of [A-Za-z0-9_.~@:+,=-]", ErrInvalid, s.Mountpoint)
+	case !wordForm.MatchString(s.Source):
+		return fmt.Errorf("%w: source %q must be a word of [A-Za-z0-9_.:-]", ErrInvalid, s.Source)
 	}
 	return nil
 }
 
 func (s Spec) equal(o Spec) bool {
 	return s.Kind == o.Kind && s.Mountpoint == o.Mountpoint && s.Source == o.Source && slices.Equal(s.Monitors, o.Monitors) &&
-		s.User == o.User && s.FS == o.FS && s.Path == o.Path && s.ReadOnly == o.ReadOnly && slices.Equal(s.Options, o.Options)
+		s.User == o.User && s.FS == o.FS && s.Path == o.Path && s.ReadOnly == o.ReadOnly && slices.Equal(s.Options, o.Options) &&
+		bytes.Equal(s.Engine, o.Engine)
 }

@@ -21,7 +21,8 @@ type Options struct {
 	Socket   string // path of the Unix socket; its directory is made with mode 0700
 	StateDir string // records of the mounts; one holder at a time
 	LogDir   string // what the clients print
-	CephFuse string // path or name of ceph-fuse
+	CephFuse string // path or name of ceph-fuse; empty: the kind is not served
+	ColdFS   ColdFSOptions
 	// MetricsAddress is where Prometheus metrics and /healthz are served, host:port; empty: nowhere.
 	MetricsAddress string
 	// AllowUID is the one user who may ask, by the peer's credentials of the kernel.
@@ -38,8 +39,11 @@ func (o Options) Validate() error {
 	if len(o.Socket) > 107 {
 		return fmt.Errorf("--socket: %d bytes; a Unix socket's path has 107 at most", len(o.Socket))
 	}
-	if o.CephFuse == "" {
-		return errors.New("--ceph-fuse: is missing")
+	if o.CephFuse == "" && o.ColdFS.Binary == "" {
+		return errors.New("--ceph-fuse, --coldfs: one of them must be given; without either nothing can be mounted")
+	}
+	if err := o.ColdFS.validate(); err != nil {
+		return err
 	}
 	if o.MetricsAddress != "" {
 		if err := (metrics.Options{Address: o.MetricsAddress}).Validate(); err != nil {
@@ -144,7 +148,7 @@ func (h *holder) serve(ctx context.Context, conn *net.UnixConn, allowed uint32) 
 		err = send(conn, reply{Version: Version, Mount: &mounts[i], More: true}, -1)
 	}
 	if err != nil {
-		h.counts.refused.Add(1)
+		h.refused.Add(1)
 		answer.Code, answer.Message = codeOf(err), err.Error()
 		klog.FromContext(ctx).Info("Refused", "reason", err.Error())
 	}
@@ -175,7 +179,7 @@ func (h *holder) handle(ctx context.Context, conn *net.UnixConn, allowed uint32)
 	defer cancel()
 	switch r.Op {
 	case opPing:
-		return nil, h.check()
+		return nil, h.available(r.Kind)
 	case opList:
 		return h.list()
 	case opStop:
@@ -184,10 +188,12 @@ func (h *holder) handle(ctx context.Context, conn *net.UnixConn, allowed uint32)
 		if r.Spec == nil {
 			return nil, fmt.Errorf("%w: start without a spec", ErrInvalid)
 		}
-		if err := r.Spec.check(); err != nil {
+		if err := h.check(*r.Spec); err != nil {
 			return nil, err
 		}
 		return nil, h.start(ctx, *r.Spec, key)
+	case opRenew:
+		return nil, h.renew(ctx, r.Mountpoint, key)
 	}
 	return nil, fmt.Errorf("%w: no operation %q", ErrInvalid, r.Op)
 }

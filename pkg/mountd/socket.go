@@ -1,14 +1,12 @@
 package mountd
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"regexp"
 
 	"golang.org/x/sys/unix"
 )
@@ -83,40 +81,42 @@ func descriptor(rights []byte) (*os.File, error) {
 	return file, nil
 }
 
-// maxKey is more than any cephx key has, in bytes.
-const maxKey = 4 << 10
+// maxSecret is more than any cephx key has, and any access key with the token of a session, in bytes.
+const maxSecret = 16 << 10
 
-// keyForm is base64 with nothing around it but white space.
-var keyForm = regexp.MustCompile(`^\s*[A-Za-z0-9+/]+={0,2}\s*$`)
-
-// ownKey copies the key from a caller's descriptor into a memfd of ours, which can be emptied after use whatever the caller's is. Only a regular
-// file is read, and a memfd is one: reading anything else may wait.
-func ownKey(from *os.File) (*os.File, error) {
+// ownSecret copies the secret from a caller's descriptor into a memfd of ours, which can be emptied after use whatever the caller's is. Only a regular
+// file is read, and a memfd is one: reading anything else may wait. form checks it.
+func ownSecret(from *os.File, form func([]byte) ([]byte, error)) (*os.File, error) {
 	info, err := from.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("key: %w", err)
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxKey {
-		return nil, fmt.Errorf("%w: the key must come as a regular file of at most %d bytes", ErrInvalid, maxKey)
+	if !info.Mode().IsRegular() || info.Size() > maxSecret {
+		return nil, fmt.Errorf("%w: the key must come as a regular file of at most %d bytes", ErrInvalid, maxSecret)
 	}
-	key := make([]byte, maxKey)
+	key := make([]byte, maxSecret)
 	defer clear(key)
 	n, err := from.ReadAt(key, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("key: %w", err)
 	}
-	if !keyForm.Match(key[:n]) {
-		return nil, fmt.Errorf("%w: the key isn't base64", ErrInvalid)
+	clean, err := form(key[:n])
+	if err != nil {
+		return nil, err
 	}
-	return secret(bytes.TrimSpace(key[:n]))
+	defer clear(clean)
+	return secret(clean)
 }
 
 // keyName is what /proc shows a memfd of ours as.
 const keyName = "strata-key"
 
 // wipe empties the key that a client still has as a descriptor, which its holder could not do any more.
-func wipe(pid int) error {
-	path := fmt.Sprintf("/proc/%d/fd/%d", pid, keyDescriptor)
+func wipe(pid int, of *program) error {
+	if of == nil {
+		return nil
+	}
+	path := fmt.Sprintf("/proc/%d/fd/%d", pid, of.descriptor)
 	if link, err := os.Readlink(path); err != nil || link != "/memfd:"+keyName+" (deleted)" {
 		return nil // it has closed it, or has ended
 	}
@@ -124,13 +124,20 @@ func wipe(pid int) error {
 }
 
 // secret puts a key into a memfd.
-func secret(key []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(keyName, unix.MFD_CLOEXEC)
+func secret(key []byte) (*os.File, error) { return memfd(keyName, key) }
+
+// memfd is a file in memory with some content, to be read from its beginning.
+func memfd(name string, content []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("memfd: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), "key")
-	if _, err := f.Write(key); err != nil {
+	f := os.NewFile(uintptr(fd), name)
+	_, err = f.Write(content)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("memfd: %w", err)
 	}

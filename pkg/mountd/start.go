@@ -31,7 +31,8 @@ func (h *holder) start(ctx context.Context, spec Spec, key *os.File) error {
 		return fmt.Errorf("%w: %w", ErrBusy, err)
 	}
 	defer release()
-	if m, state := h.get(spec.Mountpoint); m != nil {
+	m, state := h.get(spec.Mountpoint)
+	if m != nil {
 		if serves, err := h.reuse(ctx, m, state, spec); err != nil || serves {
 			return err
 		}
@@ -47,7 +48,7 @@ func (h *holder) start(ctx context.Context, spec Spec, key *os.File) error {
 			return err
 		}
 	}
-	return h.launch(ctx, spec, key)
+	return h.launch(ctx, spec, key, m != nil && state == Exited)
 }
 
 // reuse looks at the client that was started for the mountpoint before. true: it serves as spec asks. Without an error and false: it has
@@ -112,14 +113,18 @@ func (m *mount) vacantSince() time.Time {
 // takeOver deals with a mount that a client made whose record is lost. true: it serves as spec asks, and is ours again.
 // Otherwise, without an error, it is unmounted.
 func (h *holder) takeOver(ctx context.Context, spec Spec, at mountpoint.Mount) (bool, error) {
-	pid, words := find(h.binary, spec.Mountpoint)
+	k, err := h.of(spec)
+	if err != nil {
+		return false, err
+	}
+	pid, same := k.find(spec)
 	if pid != 0 {
 		err := h.probe(ctx, spec.Mountpoint)
 		switch {
-		case err == nil && !sameClient(words, spec):
+		case err == nil && !same:
 			return false, fmt.Errorf("%w: %s, with other options", ErrConflict, at.Source)
 		case err == nil:
-			e := entry{Spec: spec, PID: pid, StartTime: startTime(pid), Device: device(at), Since: time.Now()}
+			e := entry{Spec: spec, PID: pid, StartTime: startTime(pid), Device: device(at), Since: time.Now(), Ready: true}
 			if err := h.store.put(e); err != nil {
 				return false, err
 			}
@@ -140,11 +145,15 @@ func (h *holder) probe(ctx context.Context, path string) error {
 }
 
 // launch starts a client and waits until its mount answers.
-func (h *holder) launch(ctx context.Context, spec Spec, key *os.File) error {
+func (h *holder) launch(ctx context.Context, spec Spec, key *os.File, after bool) error {
+	k, err := h.of(spec)
+	if err != nil {
+		return err
+	}
 	if key == nil {
 		return fmt.Errorf("%w: no key came with the request", ErrInvalid)
 	}
-	key, err := ownKey(key)
+	key, err = ownSecret(key, k.secret)
 	if err != nil {
 		return err
 	}
@@ -158,12 +167,16 @@ func (h *holder) launch(ctx context.Context, spec Spec, key *os.File) error {
 	if err := h.store.put(m.entry); err != nil {
 		return err
 	}
-	cmd := cephFuse(ctx, h.binary, spec, key, log)
-	if err := cmd.Start(); err != nil {
-		return errors.Join(fmt.Errorf("%w: %w", ErrFailed, err), h.store.remove(spec.Mountpoint))
+	c, err := k.start(ctx, spec, key, log)
+	if err != nil {
+		return errors.Join(err, h.store.remove(spec.Mountpoint))
 	}
-	m.entry.PID, m.entry.StartTime = cmd.Process.Pid, startTime(cmd.Process.Pid)
-	h.counts.started.Add(1)
+	cmd := c.process()
+	m.client, m.entry.PID, m.entry.StartTime = c, cmd.Process.Pid, startTime(cmd.Process.Pid)
+	k.counts.started.Add(1)
+	if after {
+		k.counts.restarted.Add(1)
+	}
 	h.keep(m)
 	go func() {
 		_ = cmd.Wait()
@@ -190,44 +203,23 @@ func (h *holder) launch(ctx context.Context, spec Spec, key *os.File) error {
 	return nil
 }
 
-// mounted waits until the client's mount is in the mount table and answers.
+// mounted waits until the client's mount is there and answers.
 func (h *holder) mounted(ctx context.Context, m *mount) error {
-	spec := m.entry.Spec
-	look := time.NewTicker(logPoll)
-	defer look.Stop()
-	changes, err := mountpoint.Watch()
+	at, err := m.client.mounted(ctx, m.ended)
+	h.mu.Lock()
+	m.entry.Device = at
+	if e, ok := m.client.(*engine); ok {
+		m.entry.Ready = err == nil
+		m.entry.Init, _ = e.state()
+	}
+	h.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	defer changes.Close()
-	var monitors refusals
-	for {
-		found, ok, err := mountpoint.Find(spec.Mountpoint)
-		if err != nil {
-			return err
-		}
-		if ok && found.Source == spec.Source {
-			h.mu.Lock()
-			m.entry.Device = device(*found)
-			h.mu.Unlock()
-			break
-		}
-		select {
-		case <-m.ended:
-			return explain(ErrFailed, spec, tail(h.logDir, spec.Mountpoint))
-		case <-ctx.Done():
-			return fmt.Errorf("not mounted from %v in time: %w", spec.Monitors, explain(ErrUnreachable, spec, tail(h.logDir, spec.Mountpoint)))
-		case <-look.C:
-			if monitors.final(head(h.logDir, spec.Mountpoint)) {
-				return fmt.Errorf("%w: the monitors refuse client.%s with the key of the request", ErrDenied, spec.User)
-			}
-		case <-changes.C:
-		}
-	}
-	if err := h.prober.Answers(ctx, spec.Mountpoint); err != nil {
+	if err := h.prober.Answers(ctx, m.entry.Spec.Mountpoint); err != nil {
 		return fmt.Errorf("%w: mounted and doesn't answer: %w", ErrUnreachable, err)
 	}
-	return checkOptions(head(h.logDir, spec.Mountpoint))
+	return m.client.accepted()
 }
 
 // detach takes away every mount of a client at its mountpoint, without waiting for what it serves.

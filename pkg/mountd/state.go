@@ -28,6 +28,10 @@ type entry struct {
 	// Device is the mount's superblock, "major:minor"; "" until it is mounted. All bind mounts of the client show it, and no other client's.
 	Device string    `json:"device,omitempty"`
 	Since  time.Time `json:"since"`
+	// Ready, of strata-coldfs: it was heard to serve the mount. Init is the kernel's first request, which it says but once: a later engine needs it to go on
+	// with the connection.
+	Ready bool   `json:"ready,omitempty"`
+	Init  []byte `json:"init,omitempty"`
 }
 
 // owns tells whether a row of the mount table shows what the client serves.

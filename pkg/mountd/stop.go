@@ -38,6 +38,9 @@ func (h *holder) stop(ctx context.Context, path string) error {
 	if state == Exited {
 		return errors.Join(h.clear(ctx, m), removeLog(h.logDir, path))
 	}
+	if e, ok := m.client.(*engine); ok {
+		e.flush()
+	}
 	err = h.unmounter.UnmountWhile(ctx, path, func(context.Context) error {
 		at, ok, err := mountpoint.Find(path)
 		if err == nil && ok && !m.entry.owns(*at) {

@@ -37,7 +37,12 @@ const (
 type FUSE struct {
 	dev *os.File
 	cut atomic.Uint32 // the errno of Cut, 0 before
+	// Init, when it isn't nil, gets the kernel's first request as it was read, before it is answered.
+	Init func(request []byte)
 }
+
+// On is the server's end of a connection that somebody else has mounted.
+func On(dev *os.File) *FUSE { return &FUSE{dev: dev} }
 
 // Mount mounts a FUSE file system at dir. Nothing answers it until Serve runs.
 func Mount(dir string, flags uintptr) (*FUSE, error) { return MountFrom("strata-test", dir, flags) }
@@ -93,6 +98,9 @@ func (f *FUSE) answer(req []byte) error {
 	const forget, batchForget, interrupt = 2, 42, 36
 	if opcode == forget || opcode == batchForget || opcode == interrupt {
 		return nil
+	}
+	if opcode == opInit && f.Init != nil {
+		f.Init(req)
 	}
 	body, errno := reply(opcode)
 	if cause := unix.Errno(f.cut.Load()); cause != 0 {

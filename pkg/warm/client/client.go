@@ -7,17 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sync/singleflight"
 
+	"github.com/strata-csi/strata/pkg/clientmount"
 	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/warm/volumecontext"
 )
-
-// probeTime bounds the question whether a mount is alive where the caller has more time than that: an answer takes
-// milliseconds, and the rest of the caller's time is for mounting.
-const probeTime = 10 * time.Second
 
 // Clusters is the node's cluster configuration.
 type Clusters interface {
@@ -67,7 +63,7 @@ type Stager struct {
 	Config
 	fuseTypes []string           // as the mount table shows ceph-fuse
 	asking    singleflight.Group // reads of a mount that may not answer, by mount
-	repairs   repairs
+	mounts    *clientmount.Mounts
 }
 
 // New returns a Stager.
@@ -76,7 +72,9 @@ func New(c Config) (*Stager, error) {
 		return nil, errors.New("warm client: a field of Config is missing")
 	}
 	// "fuse.ceph-fuse" when the mount says its subtype; ceph-fuse with a source of ours says "fuse".
-	return &Stager{Config: c, fuseTypes: []string{"fuse.ceph-fuse", "fuse"}}, nil
+	s := &Stager{Config: c, fuseTypes: []string{"fuse.ceph-fuse", "fuse"}}
+	s.mounts = clientmount.New(known{s}, c.Prober, c.Unmounter)
+	return s, nil
 }
 
 // mounter is a chosen way to mount with the options that go with it.

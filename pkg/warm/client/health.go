@@ -9,16 +9,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/strata-csi/strata/pkg/mountpoint"
+	"github.com/strata-csi/strata/pkg/clientmount"
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
 // The reasons of a Condition.
 const (
-	ReasonNotMounted   = "NotMounted"
-	ReasonWrongMount   = "WrongMount"
-	ReasonMountDead    = "MountDead"
-	ReasonMountSilent  = "MountNotAnswering"
+	ReasonNotMounted   = clientmount.ReasonNotMounted
+	ReasonWrongMount   = clientmount.ReasonWrongMount
+	ReasonMountDead    = clientmount.ReasonMountDead
+	ReasonMountSilent  = clientmount.ReasonMountSilent
 	ReasonQuotaReached = "QuotaReached"
 )
 
@@ -29,21 +29,15 @@ func (s *Stager) MountHealth(ctx context.Context, id volume.ID, path string) ([]
 	if err == nil {
 		usage, err = s.Usage(ctx, id, path)
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return quotaConditions(usage), nil
-	case mountpoint.Dead(err):
-		return []volume.Condition{{Severity: volume.Inaccessible, Reason: ReasonMountDead, Message: s.obituary(ctx, id, path, err)}}, nil
-	case errors.Is(err, mountpoint.ErrProbeHung), errors.Is(err, mountpoint.ErrProbeLimit):
-		return []volume.Condition{{Severity: volume.Inaccessible, Reason: ReasonMountSilent, Message: fmt.Sprintf(
-			"the mount at %s doesn't answer (%v); look at `ceph health detail` and at the network between this node and the cluster; it goes on by itself when they are well", path, err)}}, nil
-	case errors.Is(err, volume.ErrNotFound):
-		return []volume.Condition{{Severity: volume.Inaccessible, Reason: ReasonNotMounted, Message: fmt.Sprintf(
-			"the volume is not mounted at %s; it is mounted when its pod is started again", path)}}, nil
-	case errors.Is(err, volume.ErrExists):
-		return []volume.Condition{{Severity: volume.Inaccessible, Reason: ReasonWrongMount, Message: err.Error()}}, nil
 	}
-	return nil, err
+	c, err := clientmount.Condition(ctx, id, path, err, clientmount.Words{Died: s.obituary,
+		Silent: "look at `ceph health detail` and at the network between this node and the cluster"})
+	if err != nil {
+		return nil, err
+	}
+	return []volume.Condition{c}, nil
 }
 
 // nearlyFull is how many bytes, at most, are left of a quota that refuses writes: a client stops before a write would pass the
@@ -65,22 +59,21 @@ func quotaConditions(u volume.Usage) []volume.Condition {
 		Message: what + ": writing gives EDQUOT; grow the volume or delete files"}}
 }
 
-// obituary says why a mount is dead and what brings the volume back.
-func (s *Stager) obituary(ctx context.Context, id volume.ID, path string, err error) string {
-	why := "its client has been cut off"
+// obituary says why a mount is dead.
+func (s *Stager) obituary(ctx context.Context, id volume.ID, _ string, err error) string {
 	switch {
 	case errors.Is(err, unix.ENOTCONN):
-		why = "ceph-fuse has ended"
+		why := "ceph-fuse has ended"
 		if fate := s.Fuse.Fate(ctx, sourceOf(id)); fate != "" {
 			why += " (" + fate + ")"
 		}
+		return why
 	case errors.Is(err, unix.ESHUTDOWN):
-		why = "the cluster has evicted this node's client; `ceph osd blocklist ls` shows it"
+		return "the cluster has evicted this node's client; `ceph osd blocklist ls` shows it"
 	case errors.Is(err, unix.EACCES):
-		why = "the cluster has evicted this node's client (`ceph osd blocklist ls` shows it), or the volume is no longer where its identity may go"
+		return "the cluster has evicted this node's client (`ceph osd blocklist ls` shows it), or the volume is no longer where its identity may go"
 	case errors.Is(err, unix.ESTALE):
-		why = "its directory no longer exists in the file system"
+		return "its directory no longer exists in the file system"
 	}
-	return fmt.Sprintf("the mount at %s is dead: %s; open files are lost. Delete the pods that use the volume on this node: "+
-		"it is mounted anew when they start (%v)", path, why, err)
+	return "its client has been cut off"
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/strata-csi/strata/pkg/clientmount"
 	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/volume"
 	"github.com/strata-csi/strata/pkg/warm/volumecontext"
@@ -71,6 +72,22 @@ func (t target) complete(m mountpoint.Mount) bool {
 	}
 	return m.Root == "/"
 }
+
+// known is what pkg/clientmount asks of this tier.
+type known struct{ s *Stager }
+
+// Name implements clientmount.Tier.
+func (known) Name() volume.Tier { return volume.Warm }
+
+// Target implements clientmount.Tier.
+func (k known) Target(id volume.ID) (clientmount.Target, bool) { return k.s.targetOf(id) }
+
+// Own implements clientmount.Tier.
+func (k known) Own(m mountpoint.Mount) bool { return k.s.own(m) }
+
+// Client and Complete implement clientmount.Target.
+func (t target) Client(m mountpoint.Mount) bool   { return t.client(m) }
+func (t target) Complete(m mountpoint.Mount) bool { return t.complete(m) }
 
 // snapshotRoot tells whether a row's root is the data of a snapshot: /.snap/NAME/UUID.
 func snapshotRoot(root string) bool {

@@ -38,7 +38,7 @@ func (s *Stager) Usage(ctx context.Context, _ volume.ID, path string) (volume.Us
 		return volume.Usage{}, fmt.Errorf("%w: nothing is mounted at %s", volume.ErrNotFound, path)
 	}
 	// The probe's number of waiting calls is limited; only a mount that has just answered it is asked for more.
-	if err := s.alive(ctx, path); err != nil {
+	if err := s.mounts.Alive(ctx, path); err != nil {
 		return volume.Usage{}, err
 	}
 	u, err := ask(ctx, s, "usage of mount "+strconv.Itoa(m.ID), path, func() (volume.Usage, error) { return readUsage(path) })
