@@ -9,7 +9,7 @@ LDFLAGS := -X github.com/strata-csi/strata/pkg/version.version=$(VERSION)
 GOBUILD := go build -trimpath -ldflags '$(LDFLAGS)'
 
 # The programs of a node are static and know no librados; tests/static proves it. The tool of operators is static too.
-STATIC := strata-node strata-mountd kubectl-strata
+STATIC := strata-node strata-mountd strata-coldfs kubectl-strata
 # go-ceph is told the oldest release of Ceph it may rely on.
 CGO := strata-controller
 
@@ -46,7 +46,7 @@ bench: packages ## measure against the bare commands and disks; results in docs/
 	@CGO_ENABLED=1 go build -tags pacific -o bin/hack-bench ./hack/bench
 	@exec bin/hack-bench -write
 
-demo: ## show a shared volume on two nodes and scratch volumes, and clear away; KEEP=1 waits for ctrl-C first
+demo: ## show a shared volume on two nodes, a cold and scratch volumes, and clear away; KEEP=1 waits for ctrl-C first
 	@CGO_ENABLED=0 go build -o bin/hack-demo ./hack/demo
 	@exec bin/hack-demo $(if $(KEEP),-keep) up
 
@@ -67,6 +67,7 @@ verify: ## everything that is generated is what its source gives
 	go mod verify
 	go mod tidy -diff
 	cd hack/chart && go mod tidy -diff && go run . verify
+	cd hack/s3 && go mod tidy -diff
 	@before=$$(git diff | sha256sum); go generate ./...; \
 	if [ "$$before" != "$$(git diff | sha256sum)" ]; then git --no-pager diff --stat; echo "generated files were out of date"; exit 1; fi
 

@@ -58,6 +58,7 @@ func run() error {
 	flags.DurationVar(&o.LockLease, "lock-lease", 10*time.Second, "how long a lock in Ceph outlives a controller that was killed")
 	flags.DurationVar(&o.CopyWait, "copy-wait", 30*time.Second, "how long CreateVolume waits for a copy before it reports progress; the caller's deadline may be shorter")
 	flags.BoolVar(&o.Scratch, "scratch", false, "serve tier scratch")
+	flags.BoolVar(&o.Cold, "cold", false, "serve tier cold: volumes in S3 buckets, with the access keys of the requests' secrets")
 	flags.StringVar(&o.ScratchReportDir, "scratch-report-dir", "", "directory in which the nodes report their room for scratch volumes; empty: they do in ConfigMaps, with --kubeconfig; without either it isn't known, and every node is taken to have some")
 	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "credentials of the Kubernetes API: an absolute path, or in-cluster for the pod's ServiceAccount; empty: the API isn't asked")
 	flags.StringVar(&o.Namespace, "namespace", "strata", "namespace of the driver: where the nodes' ConfigMaps with their room for scratch volumes are, and the Secrets of volumes with identity: volume")

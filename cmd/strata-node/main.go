@@ -22,8 +22,9 @@ const usage = `strata-node serves the CSI Node service of Strata (csi.strata.dev
 
 Tier warm needs the cluster configuration file, without credentials: those of a volume come with each request. Where the
 kernel has no CephFS client it needs strata-mountd, which holds the ceph-fuse processes. Tier scratch needs the scratch
-configuration file and a state directory. Each tier is served when its file is given. The program can be killed and
-restarted at any time: no mount changes, and the new process finds them all.
+configuration file and a state directory. Each of them is served when its file is given. Tier cold is served with --cold; it needs
+strata-mountd, which holds its engines, and no credentials either. The program can be killed and restarted at any time: no mount
+changes, and the new process finds them all.
 
 In Kubernetes it registers itself with kubelet (--registration-dir) and, with --kubeconfig, takes the startup taint
 csi.strata.dev/not-ready off its Node once kubelet has it, learns which pods live, and reports its room for scratch volumes.
@@ -52,6 +53,7 @@ func run() error {
 	flags.StringVar(&o.NodeID, "node-id", "", "this node's id, unique in the cluster, at most 256 bytes; in Kubernetes the node's name")
 	flags.StringVar(&o.ClusterConfig, "cluster-config", "/etc/strata/clusters.yaml", "cluster configuration file; empty: no tier warm")
 	flags.StringVar(&o.MountdSocket, "mountd-socket", "/run/strata/mountd.sock", "Unix socket of strata-mountd; empty: this node mounts with its kernel only")
+	flags.BoolVar(&o.Cold, "cold", false, "serve tier cold; the strata-mountd of this node needs --coldfs")
 	flags.StringVar(&o.MetricsAddress, "metrics-address", "", "host:port of Prometheus metrics and /healthz; empty: none")
 	flags.StringVar(&o.Scratch.Config, "scratch-config", "", "scratch configuration file; empty: no tier scratch")
 	flags.StringVar(&o.Scratch.StateDir, "state-dir", "/var/lib/strata/node", "directory of this node's journal, which must outlive the machine's restart")

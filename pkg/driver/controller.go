@@ -14,6 +14,7 @@ import (
 	"github.com/strata-csi/strata/pkg/ceph"
 	"github.com/strata-csi/strata/pkg/ceph/cephtrace"
 	"github.com/strata-csi/strata/pkg/clusters"
+	"github.com/strata-csi/strata/pkg/cold"
 	"github.com/strata-csi/strata/pkg/controller"
 	"github.com/strata-csi/strata/pkg/events"
 	"github.com/strata-csi/strata/pkg/metrics"
@@ -33,6 +34,8 @@ type ControllerOptions struct {
 	CopyWait time.Duration
 	// Scratch: tier scratch is served.
 	Scratch bool
+	// Cold: tier cold is served.
+	Cold bool
 	// ScratchReportDir is where the nodes say what room they have, see ScratchNodeOptions; empty: they say it through the Kubernetes API, and
 	// without Kubeconfig it isn't known.
 	ScratchReportDir string
@@ -46,8 +49,8 @@ func (o ControllerOptions) Validate() error {
 	if o.CopyWait < 0 || o.CopyWait > 10*time.Minute {
 		return fmt.Errorf("--copy-wait: %s is not between 0 and 10m", o.CopyWait)
 	}
-	if o.ClusterConfig == "" && !o.Scratch {
-		return errors.New("--cluster-config, --scratch: one of them must be given; without either this controller serves no tier")
+	if o.ClusterConfig == "" && !o.Scratch && !o.Cold {
+		return errors.New("--cluster-config, --scratch, --cold: one of them must be given; without any this controller serves no tier")
 	}
 	if o.ScratchReportDir != "" && !filepath.IsAbs(o.ScratchReportDir) {
 		return fmt.Errorf("--scratch-report-dir: %q is not an absolute path", o.ScratchReportDir)
@@ -98,6 +101,9 @@ func RunController(ctx context.Context, o ControllerOptions, dial warm.Dial) err
 			return err
 		}
 		tiers.Register(volume.Scratch, provisioner.New(reports))
+	}
+	if o.Cold {
+		tiers.Register(volume.Cold, cold.New(cold.Options{}))
 	}
 	s.register = func(r grpc.ServiceRegistrar) { csi.RegisterControllerServer(r, controller.New(tiers)) }
 	return s.run(ctx)

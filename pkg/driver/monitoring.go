@@ -9,10 +9,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	coldclient "github.com/strata-csi/strata/pkg/cold/client"
 	"github.com/strata-csi/strata/pkg/events"
 	"github.com/strata-csi/strata/pkg/identity"
 	"github.com/strata-csi/strata/pkg/metrics"
-	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/scratch"
 	"github.com/strata-csi/strata/pkg/warm"
 	"github.com/strata-csi/strata/pkg/warm/client"
@@ -55,11 +55,18 @@ func (m *monitoring) teams(b *warm.Backend) {
 	m.add("warm-usage", usageEvery, usageLimit, usage.Look)
 }
 
-// mounts shows the mounts of a node.
-func (m *monitoring) mounts(s *client.Stager, p *mountpoint.Prober) {
+// warmMounts shows the mounts of tier warm of a node.
+func (m *monitoring) warmMounts(s *client.Stager) {
 	monitor := client.NewMonitor(s, identity.DriverName, m.tell)
-	m.tiers = append(m.tiers, monitor, p)
+	m.tiers = append(m.tiers, monitor)
 	m.add("warm-mounts", lookEvery, lookEvery/2, monitor.Look)
+}
+
+// coldMounts shows the mounts of tier cold of a node.
+func (m *monitoring) coldMounts(s *coldclient.Stager) {
+	monitor := coldclient.NewMonitor(s, m.tell)
+	m.tiers = append(m.tiers, monitor)
+	m.add("cold-mounts", lookEvery, lookEvery/2, monitor.Look)
 }
 
 // scratch shows the scratch disks and volumes of a node.

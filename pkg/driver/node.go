@@ -9,10 +9,13 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 
+	"github.com/strata-csi/strata/pkg/clientmount"
 	"github.com/strata-csi/strata/pkg/clusters"
+	coldclient "github.com/strata-csi/strata/pkg/cold/client"
 	"github.com/strata-csi/strata/pkg/events"
 	"github.com/strata-csi/strata/pkg/keylock"
 	"github.com/strata-csi/strata/pkg/metrics"
+	"github.com/strata-csi/strata/pkg/mountd"
 	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/node"
 	"github.com/strata-csi/strata/pkg/tier"
@@ -28,6 +31,8 @@ type NodeOptions struct {
 	NodeID string
 	// MountdSocket is the path of strata-mountd's socket; empty: this node mounts with its kernel only.
 	MountdSocket string
+	// Cold: tier cold is served, with engines that strata-mountd starts.
+	Cold bool
 	// RegistrationDir is kubelet's plugins_registry; empty: somebody else registers the driver.
 	RegistrationDir string
 	Scratch         ScratchNodeOptions
@@ -44,8 +49,11 @@ func (o NodeOptions) Validate() error {
 	if o.RegistrationDir != "" && !filepath.IsAbs(o.RegistrationDir) {
 		return fmt.Errorf("--registration-dir: %q is not an absolute path", o.RegistrationDir)
 	}
-	if o.ClusterConfig == "" && o.Scratch.Config == "" {
-		return errors.New("--cluster-config, --scratch-config: one of them must be given; without either this node serves no tier")
+	if o.Cold && o.MountdSocket == "" {
+		return errors.New("--cold: needs --mountd-socket: strata-mountd holds the engines of cold volumes")
+	}
+	if o.ClusterConfig == "" && o.Scratch.Config == "" && !o.Cold {
+		return errors.New("--cluster-config, --scratch-config, --cold: one of them must be given; without any this node serves no tier")
 	}
 	return errors.Join(o.Common.Validate(), o.Scratch.Validate())
 }
@@ -102,7 +110,19 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 			return err
 		}
 		tiers.Register(volume.Warm, warm)
-		s.monitoring.mounts(warm, prober)
+		s.monitoring.warmMounts(warm)
+	}
+	if o.Cold {
+		cold, err := coldclient.New(coldclient.Config{
+			Holder: clientmount.NewHolder(o.MountdSocket, mountd.KindColdFS), Prober: prober, Unmounter: unmounter})
+		if err != nil {
+			return err
+		}
+		tiers.Register(volume.Cold, cold)
+		s.monitoring.coldMounts(cold)
+	}
+	if o.ClusterConfig != "" || o.Cold {
+		s.monitoring.tiers = append(s.monitoring.tiers, prober)
 	}
 	if o.Scratch.Config != "" {
 		scratch, err := openScratch(ctx, o, locks, unmounter, api, kubelet)

@@ -13,10 +13,16 @@ func TestNodeOptions(t *testing.T) {
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
+	cold := good
+	cold.ClusterConfig, cold.Cold = "", true
+	if err := cold.Validate(); err != nil {
+		t.Errorf("tier cold alone: %v", err)
+	}
 	for flag, spoil := range map[string]func(*NodeOptions){
 		"--node-id":          func(o *NodeOptions) { o.NodeID = "" },
 		"--node-id: has":     func(o *NodeOptions) { o.NodeID = strings.Repeat("n", 257) },
 		"--mountd-socket":    func(o *NodeOptions) { o.MountdSocket = "mountd.sock" },
+		"--cold":             func(o *NodeOptions) { o.Cold, o.MountdSocket = true, "" },
 		"--endpoint":         func(o *NodeOptions) { o.Endpoint = "tcp://0.0.0.0:1" },
 		"--cluster-config":   func(o *NodeOptions) { o.ClusterConfig = "" },
 		"--metrics-address":  func(o *NodeOptions) { o.MetricsAddress = ":9080" },

@@ -156,6 +156,7 @@ var programs = map[string][]string{
 	"strata-controller": {"CGO_ENABLED=1", "pacific,failpoint", "./cmd/strata-controller"},
 	"strata-node":       {"CGO_ENABLED=0", "failpoint", "./cmd/strata-node"},
 	"strata-mountd":     {"CGO_ENABLED=0", "", "./cmd/strata-mountd"},
+	"strata-coldfs":     {"CGO_ENABLED=0", "", "./cmd/strata-coldfs"},
 	"hack-ceph":         {"CGO_ENABLED=0", "", "./hack/ceph"},
 }
 

@@ -29,12 +29,14 @@ type Node struct {
 	ID       string
 	Dir      string // where its staging and target paths are
 	Socket   string
-	// Secrets are what a volume is staged and published with: those of client.strata-node.
+	// Secrets are what a volume is staged and published with: those of client.strata-node, or of the S3 server of a cold node.
 	Secrets map[string]string
 	// Mountd asks the node's holder.
 	Mountd mountd.Client
 
 	t         testing.TB
+	tiers     []string // arguments of strata-node that say which tiers it serves
+	kinds     []string // and of strata-mountd
 	log       *logBuffer
 	mountdLog *logBuffer
 	process   *process
@@ -46,16 +48,27 @@ type Node struct {
 func NewNode(t testing.TB, ceph *Ceph, id string) *Node {
 	t.Helper()
 	dir := shortDir(t)
-	n := &Node{Ceph: ceph, ID: id, Dir: dir, Socket: filepath.Join(dir, "n.sock"), t: t, log: &logBuffer{}, mountdLog: &logBuffer{},
-		Secrets: map[string]string{"userID": "strata-node", "userKey": ceph.Key(t, "strata-node")},
-		Mountd:  mountd.Client{Socket: filepath.Join(dir, "m.sock")}}
+	n := newNode(t, id, dir)
+	n.Ceph, n.Secrets = ceph, map[string]string{"userID": "strata-node", "userKey": ceph.Key(t, "strata-node")}
+	n.tiers = []string{"--cluster-config", n.config()}
 	writeConfig(t, n.config(), ceph.Monitor)
-	showLog(t, "strata-node "+id, n.log)
-	showLog(t, "strata-mountd "+id, n.mountdLog)
-	t.Cleanup(n.clean)
+	n.begin()
+	return n
+}
+
+func newNode(t testing.TB, id, dir string) *Node {
+	return &Node{ID: id, Dir: dir, Socket: filepath.Join(dir, "n.sock"), t: t, log: &logBuffer{}, mountdLog: &logBuffer{},
+		Mountd: mountd.Client{Socket: filepath.Join(dir, "m.sock")}}
+}
+
+// begin starts the node's programs.
+func (n *Node) begin() {
+	n.t.Helper()
+	showLog(n.t, "strata-node "+n.ID, n.log)
+	showLog(n.t, "strata-mountd "+n.ID, n.mountdLog)
+	n.t.Cleanup(n.clean)
 	n.StartMountd()
 	n.Start("")
-	return n
 }
 
 func (n *Node) config() string { return filepath.Join(n.Dir, "clusters.yaml") }
@@ -63,8 +76,8 @@ func (n *Node) config() string { return filepath.Join(n.Dir, "clusters.yaml") }
 // Start starts strata-node again after Kill, with a failpoint or none.
 func (n *Node) Start(failpoint string) {
 	n.t.Helper()
-	n.process = launch(n.t, n.log, []string{"STRATA_FAILPOINT=" + failpoint}, "strata-node", "--endpoint", "unix://"+n.Socket,
-		"--node-id", n.ID, "--cluster-config", n.config(), "--mountd-socket", n.Mountd.Socket, "--v", "5")
+	n.process = launch(n.t, n.log, []string{"STRATA_FAILPOINT=" + failpoint}, "strata-node", append([]string{"--endpoint", "unix://" + n.Socket,
+		"--node-id", n.ID, "--mountd-socket", n.Mountd.Socket, "--v", "5"}, n.tiers...)...)
 	n.conn = dial(n.t, n.process, n.Socket)
 	n.NodeClient, n.Identity = csi.NewNodeClient(n.conn), csi.NewIdentityClient(n.conn)
 }
@@ -78,8 +91,8 @@ func (n *Node) Kill() {
 // StartMountd starts the holder again after KillMountd.
 func (n *Node) StartMountd() {
 	n.t.Helper()
-	n.mountd = launch(n.t, n.mountdLog, nil, "strata-mountd", "--socket", n.Mountd.Socket, "--state-dir", filepath.Join(n.Dir, "state"),
-		"--log-dir", filepath.Join(n.Dir, "log"), "--v", "5")
+	n.mountd = launch(n.t, n.mountdLog, nil, "strata-mountd", append([]string{"--socket", n.Mountd.Socket, "--state-dir", filepath.Join(n.Dir, "state"),
+		"--log-dir", filepath.Join(n.Dir, "log"), "--v", "5"}, n.kinds...)...)
 	Eventually(n.t, "strata-mountd ready", Patience, func() error {
 		if n.mountd.exited() {
 			n.t.Fatalf("strata-mountd ended: %v\n%s", n.mountd.err, n.mountdLog)
@@ -162,7 +175,7 @@ func (n *Node) Mounts() []string {
 	return table.Below(n.Dir).Paths()
 }
 
-// Clients are the processes of ceph-fuse that the holder knows, by staging path.
+// Clients are the processes of ceph-fuse, and the engines, that the holder knows, by staging path.
 func (n *Node) Clients() map[string]mountd.Status {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
