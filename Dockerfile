@@ -12,7 +12,7 @@ COPY . .
 
 FROM source AS build-node
 ARG VERSION=devel
-RUN make VERSION="${VERSION}" strata-node strata-mountd
+RUN make VERSION="${VERSION}" strata-node strata-mountd strata-coldfs
 
 # The packages come before the sources, so that a change of those installs nothing.
 FROM ${GO_IMAGE} AS build-controller
@@ -41,7 +41,8 @@ LABEL org.opencontainers.image.title="strata-controller" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
 
-# Root, because it mounts. The same image runs the holder of mounts, with strata-mountd as its command. The programs are
+# Root, because it mounts. The same image runs the holder of mounts, with strata-mountd as its command, which starts the engines
+# of cold volumes as an ordinary user. The programs are
 # those that the tiers call: ceph-fuse for warm volumes, lvm and the tools of ext4 and XFS for scratch volumes, and for
 # an operator's eyes the tools of btrfs.
 FROM ${BASE_IMAGE} AS node
@@ -49,7 +50,7 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends ceph-fuse fuse3 mount util-linux e2fsprogs xfsprogs btrfs-progs lvm2 \
  && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
  && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
-COPY --from=build-node /src/bin/strata-node /src/bin/strata-mountd /usr/local/bin/
+COPY --from=build-node /src/bin/strata-node /src/bin/strata-mountd /src/bin/strata-coldfs /usr/local/bin/
 ENTRYPOINT ["/usr/local/bin/strata-node"]
 ARG VERSION=devel
 LABEL org.opencontainers.image.title="strata-node" \

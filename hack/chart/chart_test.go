@@ -24,7 +24,7 @@ import (
 const root = "../.."
 
 // cases are the values files in testdata, without ".yaml".
-var cases = []string{"warm", "scratch", "everything", "openshift", "e2e"}
+var cases = []string{"warm", "scratch", "cold", "everything", "openshift", "e2e"}
 
 func options(values ...string) render.Options {
 	return render.Options{Chart: filepath.Join(root, "deploy", "strata"), Values: values, Release: "strata", Namespace: "strata"}

@@ -69,6 +69,12 @@ func TestClasses(t *testing.T) {
 					if c.Parameters["csi.storage.k8s.io/node-stage-secret-name"] == "" || c.Parameters["csi.storage.k8s.io/node-stage-secret-namespace"] == "" {
 						t.Errorf("%s: nodes get no secret to mount with: %v", o, c.Parameters)
 					}
+				case "cold":
+					for _, who := range []string{"provisioner", "controller-expand", "node-stage", "node-publish"} {
+						if c.Parameters["csi.storage.k8s.io/"+who+"-secret-name"] == "" || c.Parameters["csi.storage.k8s.io/"+who+"-secret-namespace"] == "" {
+							t.Errorf("%s: no %s secret: %v", o, who, c.Parameters)
+						}
+					}
 				case "scratch":
 					if *c.VolumeBindingMode != storagev1.VolumeBindingWaitForFirstConsumer || *c.ReclaimPolicy != corev1.PersistentVolumeReclaimDelete {
 						t.Errorf("%s: bound %s, then %s", o, *c.VolumeBindingMode, *c.ReclaimPolicy)

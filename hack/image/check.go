@@ -41,6 +41,7 @@ func promises() map[string]promise {
 		calls: []call{
 			{[]string{"/usr/local/bin/strata-node", "--version"}, "dev-"},
 			{[]string{"/usr/local/bin/strata-mountd", "--version"}, "dev-"},
+			{[]string{"/usr/local/bin/strata-coldfs", "--version"}, "dev-"},
 			{[]string{"ceph-fuse", "--version"}, "ceph version"},
 			{[]string{"fusermount3", "--version"}, "fusermount3 version"},
 			{[]string{"mount", "--version"}, "util-linux"},

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/strata-csi/strata/pkg/clusters"
+	"github.com/strata-csi/strata/pkg/cold"
 	"github.com/strata-csi/strata/pkg/identity"
 	"github.com/strata-csi/strata/pkg/kube"
 	"github.com/strata-csi/strata/pkg/warm"
@@ -21,7 +22,8 @@ import (
 type object struct {
 	Kind     string `json:"kind"`
 	Metadata struct {
-		Name string `json:"name"`
+		Name      string `json:"name"`
+		Namespace string `json:"namespace"`
 	} `json:"metadata"`
 	Provisioner       string            `json:"provisioner"`
 	Driver            string            `json:"driver"`
@@ -34,7 +36,16 @@ type object struct {
 		Source struct {
 			Claim string `json:"persistentVolumeClaimName"`
 		} `json:"source"`
-		SnapshotClass        string `json:"volumeSnapshotClassName"`
+		SnapshotClass string   `json:"volumeSnapshotClassName"`
+		MountOptions  []string `json:"mountOptions"`
+		// CSI is that of a PersistentVolume.
+		CSI struct {
+			Driver        string            `json:"driver"`
+			Handle        string            `json:"volumeHandle"`
+			Attributes    map[string]string `json:"volumeAttributes"`
+			StageSecret   reference         `json:"nodeStageSecretRef"`
+			PublishSecret reference         `json:"nodePublishSecretRef"`
+		} `json:"csi"`
 		VolumeClaimTemplates []struct {
 			Metadata struct {
 				Name string `json:"name"`
@@ -46,11 +57,18 @@ type object struct {
 		} `json:"template"`
 	} `json:"spec"`
 	Data map[string]string `json:"data"`
+	Text map[string]string `json:"stringData"` // of a Secret
 }
 
 // volumes are those of a pod, or of the pods that the object makes.
 func (o object) volumes() []podVolume {
 	return slices.Concat(o.Spec.Volumes, o.Spec.Template.Spec.Volumes)
+}
+
+// reference names a Secret.
+type reference struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
 }
 
 // podSpec is the specification of a pod.
@@ -66,6 +84,7 @@ type claim struct {
 	AccessModes      []string `json:"accessModes"`
 	VolumeMode       string   `json:"volumeMode"`
 	StorageClassName string   `json:"storageClassName"`
+	VolumeName       string   `json:"volumeName"`
 	Resources        struct {
 		Requests struct {
 			Storage string `json:"storage"`
@@ -162,6 +181,7 @@ func TestStorageClassesAreAccepted(t *testing.T) {
 	backends := map[string]interface{ CheckParameters(map[string]string) error }{
 		"warm": warm.New(warm.Options{Clusters: clusters.Static(clusters.Cluster{ID: "main", Monitors: []string{"10.0.0.1:3300"}, NamePrefix: "k8s-a"}),
 			Keeper: kube.NewSecrets(client, "strata")}),
+		"cold":    cold.New(cold.Options{}),
 		"scratch": scratchController(),
 	}
 	seen := map[string]bool{}
@@ -216,6 +236,13 @@ func TestExamplesReferToWhatIsThere(t *testing.T) {
 			return slices.ContainsFunc(there, func(o object) bool { return o.Kind == kind && o.Metadata.Name == name })
 		}
 		for what, c := range claims(objects) {
+			// A claim that names its volume is of no class.
+			if c.VolumeName != "" && c.StorageClassName == "" {
+				if !has("PersistentVolume", c.VolumeName) {
+					t.Errorf("%s: %s is of volume %q", file, what, c.VolumeName)
+				}
+				continue
+			}
 			if !has("StorageClass", c.StorageClassName) {
 				t.Errorf("%s: %s is of StorageClass %q", file, what, c.StorageClassName)
 			}
@@ -253,7 +280,7 @@ func TestExamplesShareNoName(t *testing.T) {
 
 // The tier of every example is one that there is, and everything that the driver does has one.
 func TestEveryUseHasAnExample(t *testing.T) {
-	uses := map[string]bool{"shared": false, "inline": false, "generic ephemeral": false, "snapshot": false, "restore": false, "clone": false, "set": false, "both tiers": false}
+	uses := map[string]bool{"shared": false, "inline": false, "generic ephemeral": false, "snapshot": false, "restore": false, "clone": false, "set": false, "both tiers": false, "all tiers": false, "a bucket that is there": false}
 	for _, objects := range all(t) {
 		mounted := map[string]int{}
 		tiers := map[string]bool{}
@@ -285,7 +312,9 @@ func TestEveryUseHasAnExample(t *testing.T) {
 			}
 			if o.Kind == "Job" && tiers["strata-warm"] && tiers["strata-scratch"] {
 				uses["both tiers"] = true
+				uses["all tiers"] = uses["all tiers"] || tiers["strata-cold"]
 			}
+			uses["a bucket that is there"] = uses["a bucket that is there"] || o.Kind == "PersistentVolume" && o.Spec.CSI.Handle != ""
 		}
 		for _, n := range mounted {
 			uses["shared"] = uses["shared"] || n > 1

@@ -149,7 +149,7 @@ func TestFlagsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	flag := regexp.MustCompile(`flags\.\w+\((?:&[\w.]+, )?"([a-z-]+)"`)
-	for _, program := range []string{"strata-node", "strata-controller"} {
+	for _, program := range []string{"strata-node", "strata-mountd", "strata-controller"} {
 		source, err := os.ReadFile("../../cmd/" + program + "/main.go")
 		if err != nil {
 			t.Fatal(err)

@@ -71,8 +71,12 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
-{{- define "strata.holder" -}}
+{{- define "strata.warmHolder" -}}
 {{- if and .Values.tiers.warm.enabled .Values.tiers.warm.holder }}true{{ end -}}
+{{- end }}
+
+{{- define "strata.holder" -}}
+{{- if or (include "strata.warmHolder" .) .Values.tiers.cold.enabled }}true{{ end -}}
 {{- end }}
 
 {{- define "strata.snapshots" -}}
@@ -82,8 +86,15 @@ securityContext:
 {{- /* What the schema can't say. */}}
 {{- define "strata.check" -}}
 {{- $t := .Values.tiers -}}
-{{- if not (or $t.warm.enabled $t.scratch.enabled) -}}
-{{- fail "tiers: none is enabled; set tiers.warm.enabled or tiers.scratch.enabled" -}}
+{{- if not (or $t.warm.enabled $t.cold.enabled $t.scratch.enabled) -}}
+{{- fail "tiers: none is enabled; set tiers.warm.enabled, tiers.cold.enabled or tiers.scratch.enabled" -}}
+{{- end -}}
+{{- if $t.cold.enabled -}}
+{{- range list .Values.node.kubeletDir .Values.mountd.stateDir .Values.mountd.logDir "/run/strata" "/run/ceph" "/tmp" -}}
+{{- if or (eq $t.cold.cache.dir .) (hasPrefix (printf "%s/" .) $t.cold.cache.dir) (hasPrefix (printf "%s/" $t.cold.cache.dir) .) -}}
+{{- fail (printf "tiers.cold.cache.dir: %s is, lies in, or holds %s, which strata-mountd has for something else" $t.cold.cache.dir .) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if and $t.warm.enabled (not $t.warm.clusters) -}}
 {{- fail "tiers.warm.clusters: is empty; give the Ceph clusters (values.yaml has an example), or set tiers.warm.enabled to false" -}}

@@ -113,6 +113,9 @@ spec:
         - --state-dir={{ $n.stateDir }}
         - --cluster-config={{ if $warm }}/etc/strata/clusters.yaml{{ end }}
         - --mountd-socket={{ if include "strata.holder" .root }}/run/strata/mountd.sock{{ end }}
+        {{- if .root.Values.tiers.cold.enabled }}
+        - --cold
+        {{- end }}
         {{- if .config }}
         - --scratch-config=/etc/strata/scratch.yaml
         - --scratch-reap-every={{ $scratch.reapEvery }}
