@@ -38,7 +38,7 @@ func (d *demo) did(what, format string, args ...any) {
 }
 
 func (d *demo) up(ctx context.Context) error {
-	for _, s := range []func(context.Context) error{d.start, d.share, d.inside, d.snapshots, d.survive, d.remove, d.scratch} {
+	for _, s := range []func(context.Context) error{d.start, d.share, d.inside, d.snapshots, d.survive, d.remove, d.cold, d.scratch} {
 		if err := s(ctx); err != nil {
 			return err
 		}

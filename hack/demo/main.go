@@ -1,6 +1,6 @@
 // Command demo (make demo) shows what Strata is for on one machine: a real Ceph, a controller and two nodes, a team's volume written on
-// one node and read on the other, its quota and its place in Ceph, a snapshot and what can be done with it; then pods' own volumes on
-// local disks. It ends with a table of what it did and leaves nothing behind, however it ends; `demo down` clears away after a power cut.
+// one node and read on the other, its quota and its place in Ceph, a snapshot and what can be done with it; then a checkpoint in an S3 bucket, and pods' own
+// volumes on local disks. It ends with a table of what it did and leaves nothing behind, however it ends; `demo down` clears away after a power cut.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/strata-csi/strata/hack/stack"
 )
 
-const usage = `Show a shared volume on two nodes, and pods' own volumes on local disks. Run it from the checkout, as root:
+const usage = `Show a shared volume on two nodes, a checkpoint in S3, and pods' own volumes on local disks. Run it from the checkout, as root:
 
   go run ./hack/demo up          everything, about two minutes (make demo)
   go run ./hack/demo -keep up    the same, and wait for ctrl-C before ending it (make demo KEEP=1)

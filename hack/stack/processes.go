@@ -126,6 +126,9 @@ func (s *Stack) Down() error {
 	if err := s.endDevices(); err != nil {
 		return err
 	}
+	if err := os.RemoveAll(s.coldDir()); err != nil {
+		return err
+	}
 	if _, err := os.Stat(s.CephFile("")); !errors.Is(err, fs.ErrNotExist) {
 		if err := s.command(context.Background(), nil, "go", "run", "./hack/ceph", "stop", "--dir", s.CephFile("")); err != nil {
 			return err

@@ -81,8 +81,11 @@ func (s *Stack) Up(ctx context.Context, nodes ...string) error {
 	if err := s.command(ctx, nil, "go", "run", "./hack/ceph", "start", "--dir", s.CephFile(""), "--port-base", strconv.Itoa(s.portBase)); err != nil {
 		return err
 	}
-	s.Step("building strata-controller, strata-node and strata-mountd")
+	s.Step("building strata-controller, strata-node, strata-mountd and strata-coldfs")
 	if err := s.command(ctx, nil, "make", "--silent", "build"); err != nil {
+		return err
+	}
+	if err := s.prepareCold(); err != nil {
 		return err
 	}
 	if err := s.startController(ctx); err != nil {
@@ -112,7 +115,12 @@ func (s *Stack) startController(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.secrets = map[string]string{"userID": "strata-node", "userKey": key}
+	_, access, err := s.gateway()
+	if err != nil {
+		return err
+	}
+	// Each tier reads its own of them.
+	s.secrets = map[string]string{"userID": "strata-node", "userKey": key, "accessKeyID": access.AccessKeyID, "secretAccessKey": access.SecretAccessKey}
 	entry := fmt.Sprintf("clusters:\n- clusterID: %s\n  monitors: [%q]\n", ClusterID, s.Monitor())
 	for name, text := range map[string]string{
 		"node.yaml": entry,
@@ -124,7 +132,7 @@ func (s *Stack) startController(ctx context.Context) error {
 		}
 	}
 	socket := filepath.Join(s.Dir, "controller.sock")
-	p, err := s.launch("strata-controller", "controller", "--endpoint", "unix://"+socket, "--cluster-config", filepath.Join(s.Dir, "controller.yaml"))
+	p, err := s.launch("strata-controller", "controller", "--endpoint", "unix://"+socket, "--cluster-config", filepath.Join(s.Dir, "controller.yaml"), "--cold")
 	if err != nil {
 		return err
 	}
@@ -142,12 +150,12 @@ func (s *Stack) startNode(ctx context.Context, name string) error {
 		return err
 	}
 	mountd := filepath.Join(n.dir, "m.sock")
-	if _, err := s.launch("strata-mountd", name+"-mountd", "--socket", mountd, "--state-dir", filepath.Join(n.dir, "state"),
-		"--log-dir", filepath.Join(n.dir, "log")); err != nil {
+	args := append([]string{"--socket", mountd, "--state-dir", filepath.Join(n.dir, "state"), "--log-dir", filepath.Join(n.dir, "log")}, s.engines(name)...)
+	if _, err := s.launch("strata-mountd", name+"-mountd", args...); err != nil {
 		return err
 	}
 	n.args = []string{"--endpoint", "unix://" + filepath.Join(n.dir, "n.sock"), "--node-id", name,
-		"--cluster-config", filepath.Join(s.Dir, "node.yaml"), "--mountd-socket", mountd}
+		"--cluster-config", filepath.Join(s.Dir, "node.yaml"), "--mountd-socket", mountd, "--cold"}
 	s.Nodes = append(s.Nodes, n)
 	return n.Start(ctx)
 }
