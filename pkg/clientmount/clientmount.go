@@ -20,7 +20,7 @@ import (
 // milliseconds, and the rest of the caller's time is for mounting.
 const probeTime = 10 * time.Second
 
-// ErrIncomplete: the client's mount is there and shows the volume otherwise than a pod is to see it: its staging was interrupted.
+// ErrIncomplete says that the client's mount is there and shows the volume otherwise than a pod is to see it: its staging was interrupted.
 var ErrIncomplete = errors.New("staging was interrupted")
 
 // Target tells the mounts of one volume from all others, by their rows in the mount table alone.
