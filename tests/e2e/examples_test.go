@@ -15,6 +15,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// untried are the examples that no test here applies, with the reason.
+var untried = map[string]string{
+	"cold-claim.yaml":     noStore,
+	"cold-dataset.yaml":   noStore,
+	"training-tiers.yaml": noStore,
+}
+
+const noStore = "tier cold isn't deployed by these tests: the pods reach no S3 store"
+
 // The files of examples/ as they stand: classes, sizes, scripts and image. hack/e2e gives the base of our own images the name of that image.
 func TestExamples(t *testing.T) {
 	t.Parallel()
@@ -37,6 +46,9 @@ func TestExamples(t *testing.T) {
 	}
 	for _, f := range files {
 		used := 0
+		if untried[filepath.Base(f)] != "" {
+			used++
+		}
 		for _, tt := range tests {
 			if slices.Contains(tt.files, filepath.Base(f)) {
 				used++
