@@ -232,7 +232,7 @@ func (r *Run) unit(ctx context.Context) {
 	}
 	failpoint := tags + ",failpoint"
 	r.tests(ctx, "unit",
-		goTest{"unit", []string{"-race", "-timeout", "15m", "-tags", tags}, dirs},
+		goTest{"unit", []string{"-race", "-timeout", suiteTimeout, "-tags", tags}, dirs},
 		// The tag changes the whole program, so these are tests of another one.
 		goTest{"failpoint", []string{"-race", "-timeout", "1m", "-tags", failpoint}, []string{"./pkg/failpoint", "./pkg/journal"}},
 		goTest{"killed", []string{"-timeout", "5m", "-tags", failpoint, "-run", "^TestKilledAnywhere$"}, []string{"./pkg/scratch/loop"}},
