@@ -312,8 +312,11 @@ func (f *FS) entry(n *node, out *fuse.EntryOut) {
 	f.table.Count(n)
 	out.NodeId, out.Generation = n.ID, 1
 	ttl := f.ttl(i.asked)
-	if i.isLocal() {
+	switch {
+	case i.isLocal():
 		ttl = f.config.MetadataTTL
+	case i.dir && !i.known:
+		ttl = 0 // a listing has nothing of a directory but its name: who wants to know more asks for it
 	}
 	out.SetEntryTimeout(ttl)
 	out.SetAttrTimeout(ttl)
