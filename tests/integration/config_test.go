@@ -14,9 +14,14 @@ import (
 // TestConfigurationIsReadAgain: a changed cluster configuration comes into force without a restart, a wrong one does not.
 func TestConfigurationIsReadAgain(t *testing.T) {
 	ceph := harness.NewCeph(t)
-	c := harness.NewController(t, ceph, harness.ControllerOptions{Defaults: map[string]string{"fsName": harness.FS, "pool": harness.ECPool}})
+	// The same user before and after: with another one a new connection takes the old one's place, under the calls that run.
+	prefix := harness.NewPrefix(t)
+	user := ceph.ControllerUser(t, prefix)
+	c := harness.NewController(t, ceph, harness.ControllerOptions{
+		Prefix: prefix, User: user, Defaults: map[string]string{"fsName": harness.FS, "pool": harness.ECPool},
+	})
 	root := ceph.RootMount(t)
-	credential := fmt.Sprintf("controller: {user: strata-controller, keyringFile: %s}", ceph.Keyring("strata-controller"))
+	credential := fmt.Sprintf("controller: {user: %s, keyringFile: %s}", user, ceph.Keyring(user))
 	made := 0
 	// poolOfNew is where a class that names no pool puts a volume.
 	poolOfNew := func() string {
