@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	steps = flag.Int("steps", 1000, "how many random operations a model test does")
+	steps = flag.Int("steps", 300, "how many random operations a model test does")
 	seed  = flag.Uint64("seed", 1, "of the model tests")
 )
 
