@@ -3,22 +3,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
 
 	"github.com/strata-csi/strata/pkg/coldfs"
 	"github.com/strata-csi/strata/pkg/coldfs/control"
 	"github.com/strata-csi/strata/pkg/logging"
-	"github.com/strata-csi/strata/pkg/metrics"
 	"github.com/strata-csi/strata/pkg/version"
 )
 
@@ -49,7 +45,6 @@ func main() {
 
 func run() error {
 	flags := pflag.NewFlagSet("strata-coldfs", pflag.ExitOnError)
-	address := flags.String("metrics-address", "", "host:port of Prometheus metrics and /healthz; empty: none")
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	log := logging.AddFlags(flags)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage, flags.FlagUsages()) }
@@ -72,10 +67,7 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if *address == "" {
-		return coldfs.Run(ctx, o)
-	}
-	return withMetrics(ctx, *address, o)
+	return coldfs.Run(ctx, o)
 }
 
 // options reads the descriptors.
@@ -101,21 +93,3 @@ func options() (coldfs.Options, error) {
 	o.Credentials, err = coldfs.ReadCredentials(os.NewFile(control.FDCredentials, "credentials"))
 	return o, err
 }
-
-func withMetrics(ctx context.Context, address string, o coldfs.Options) error {
-	registry := metrics.NewRegistry()
-	server, err := metrics.Listen(ctx, metrics.Options{Address: address, Gatherer: registry})
-	if err != nil {
-		return err
-	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	o.Started = func(f *coldfs.FS) { registry.MustRegister(f) }
-	var group errgroup.Group
-	group.Go(func() error { return server.Run(ctx) })
-	err = coldfs.Run(ctx, o)
-	stop()
-	return errors.Join(err, group.Wait())
-}
-
-var _ prometheus.Collector = (*coldfs.FS)(nil)

@@ -1,14 +1,18 @@
 package coldfs
 
-// What an engine counts, for Prometheus. A node has many engines, and no metric has a label of one.
+// What an engine counts, for Prometheus. A node has many engines, and no metric has a label of one: the holder adds them up.
 
 import (
+	"bytes"
+	"context"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-csi/strata/pkg/coldfs/control"
 	"github.com/strata-csi/strata/pkg/coldfs/draft"
 )
 
@@ -53,31 +57,27 @@ type gauge struct {
 	of   func(*FS) float64
 }
 
-func figure(name, help string, kind prometheus.ValueType, of func(*FS) float64) gauge {
-	return gauge{prometheus.NewDesc(name, help, nil, nil), kind, of}
-}
-
 var figures = []gauge{
-	figure("strata_cold_nodes", "Files and directories that the kernel knows.", prometheus.GaugeValue, func(f *FS) float64 { return float64(f.table.Len()) }),
-	figure("strata_cold_handles", "Files and directories that are open.", prometheus.GaugeValue, func(f *FS) float64 { return float64(f.handles.len()) }),
-	figure("strata_cold_staged_bytes", "Bytes that are written and held on the disk until they are in the store.", prometheus.GaugeValue, func(f *FS) float64 { return float64(f.drafted().Used) }),
-	figure("strata_cold_used_bytes", "Bytes that the volume holds, by the last listing and what this mount has done since.", prometheus.GaugeValue, func(f *FS) float64 { return float64(f.usage.now().Bytes) }),
-	figure("strata_cold_conditions", "What is wrong with the volume, counted.", prometheus.GaugeValue, func(f *FS) float64 { return float64(len(f.health.now().Conditions)) }),
-	figure("strata_cold_revalidations_total", "Requests that asked whether a known file is as it was.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.stats.revalidations.Load()) }),
-	figure("strata_cold_replaced_total", "Files of which another version was found while they were open.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.stats.replaced.Load()) }),
-	figure("strata_cold_conflicts_total", "Commits that another client's write was faster than: ESTALE.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.stats.conflicts.Load()) }),
-	figure("strata_cold_lost_files_total", "Files whose last writes never came into the store. Programs were told, except of writes through a mapping.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.stats.lost.Load()) }),
-	figure("strata_cold_uploaded_bytes_total", "Bytes that the store took.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.drafted().Uploaded) }),
-	figure("strata_cold_copied_bytes_total", "Bytes of written files that the store copied by itself.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.drafted().Copied) }),
-	figure("strata_cold_commits_total", "Objects that were written.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.drafted().Commits) }),
-	figure("strata_cold_read_bytes_total", "Bytes that programs have read, from the kernel's pages excepted.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.reader.Stats().BytesServed) }),
-	figure("strata_cold_fetched_bytes_total", "Bytes that were read from the store.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.reader.Stats().BytesFetched) }),
-	figure("strata_cold_cache_hits_total", "Pieces of reads that the node's cache had.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.reader.Stats().Hits) }),
-	figure("strata_cold_cache_misses_total", "Pieces of reads that the store was asked for.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.reader.Stats().Misses) }),
-	figure("strata_cold_cache_evictions_total", "Blocks that the node's cache gave up for others.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.cache.Stats().Evictions) }),
-	figure("strata_cold_cache_corrupt_total", "Blocks of the node's cache that didn't have their checksum, and were read from the store again.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.cache.Stats().Corrupt) }),
-	figure("strata_cold_cache_bytes", "Bytes of the node's cache, of all volumes.", prometheus.GaugeValue, func(f *FS) float64 { return float64(f.cache.Stats().Used) }),
-	figure("strata_cold_commit_failures_total", "Commits that failed, without conflicts.", prometheus.CounterValue, func(f *FS) float64 { return float64(f.drafted().Failures) }),
+	{prometheus.NewDesc("strata_cold_nodes", "Files and directories that the kernel knows.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(f.table.Len()) }},
+	{prometheus.NewDesc("strata_cold_handles", "Files and directories that are open.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(f.handles.len()) }},
+	{prometheus.NewDesc("strata_cold_staged_bytes", "Bytes that are written and held on the disk until they are in the store.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(f.drafted().Used) }},
+	{prometheus.NewDesc("strata_cold_used_bytes", "Bytes that the volume holds, by the last listing and what this mount has done since.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(f.usage.now().Bytes) }},
+	{prometheus.NewDesc("strata_cold_conditions", "What is wrong with the volume, counted.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(len(f.health.now().Conditions)) }},
+	{prometheus.NewDesc("strata_cold_revalidations_total", "Requests that asked whether a known file is as it was.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.stats.revalidations.Load()) }},
+	{prometheus.NewDesc("strata_cold_replaced_total", "Files of which another version was found while they were open.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.stats.replaced.Load()) }},
+	{prometheus.NewDesc("strata_cold_conflicts_total", "Commits that another client's write was faster than: ESTALE.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.stats.conflicts.Load()) }},
+	{prometheus.NewDesc("strata_cold_lost_files_total", "Files whose last writes never came into the store. Programs were told, except of writes through a mapping.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.stats.lost.Load()) }},
+	{prometheus.NewDesc("strata_cold_uploaded_bytes_total", "Bytes that the store took.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.drafted().Uploaded) }},
+	{prometheus.NewDesc("strata_cold_copied_bytes_total", "Bytes of written files that the store copied by itself.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.drafted().Copied) }},
+	{prometheus.NewDesc("strata_cold_commits_total", "Objects that were written.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.drafted().Commits) }},
+	{prometheus.NewDesc("strata_cold_read_bytes_total", "Bytes that programs have read, from the kernel's pages excepted.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.reader.Stats().BytesServed) }},
+	{prometheus.NewDesc("strata_cold_fetched_bytes_total", "Bytes that were read from the store.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.reader.Stats().BytesFetched) }},
+	{prometheus.NewDesc("strata_cold_cache_hits_total", "Pieces of reads that the node's cache had.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.reader.Stats().Hits) }},
+	{prometheus.NewDesc("strata_cold_cache_misses_total", "Pieces of reads that the store was asked for.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.reader.Stats().Misses) }},
+	{prometheus.NewDesc("strata_cold_cache_evictions_total", "Blocks that the node's cache gave up for others.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.cache.Stats().Evictions) }},
+	{prometheus.NewDesc("strata_cold_cache_corrupt_total", "Blocks of the node's cache that didn't have their checksum, and were read from the store again.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.cache.Stats().Corrupt) }},
+	{prometheus.NewDesc("strata_cold_cache_bytes", "Bytes of the node's cache, of all volumes.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(f.cache.Stats().Used) }},
+	{prometheus.NewDesc("strata_cold_commit_failures_total", "Commits that failed, without conflicts.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.drafted().Failures) }},
 }
 
 // drafted is what was written; nothing on a read-only volume.
@@ -104,4 +104,52 @@ func (f *FS) Collect(ch chan<- prometheus.Metric) {
 	for _, x := range figures {
 		ch <- prometheus.MustNewConstMetric(x.desc, x.kind, x.of(f))
 	}
+}
+
+// metricsEvery is how often the holder is told what was counted.
+const metricsEvery = 15 * time.Second
+
+// tellMetrics tells the holder what was counted: at once, every so often, and a last time when ctx ends.
+func (f *FS) tellMetrics(ctx context.Context, l *link) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(f)
+	said := ""
+	tell := func() {
+		err := l.sayMetrics(registry)
+		if err != nil && err.Error() != said {
+			f.log.Error(err, "The holder isn't told what this engine counts")
+		}
+		if said = ""; err != nil {
+			said = err.Error()
+		}
+	}
+	tick := time.NewTicker(metricsEvery)
+	defer tick.Stop()
+	for {
+		tell()
+		select {
+		case <-ctx.Done():
+			tell()
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (l *link) sayMetrics(g prometheus.Gatherer) error {
+	if l.conn == nil {
+		return nil
+	}
+	families, err := g.Gather()
+	if err != nil {
+		return err
+	}
+	var raw bytes.Buffer
+	encoder := expfmt.NewEncoder(&raw, control.MetricsFormat)
+	for _, family := range families {
+		if err := encoder.Encode(family); err != nil {
+			return err
+		}
+	}
+	return l.say(control.Message{Metrics: raw.Bytes()})
 }

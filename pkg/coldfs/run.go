@@ -52,8 +52,6 @@ type Options struct {
 	Credentials control.Credentials
 	// Control is the engine's end of the holder's socket; nil: there is no holder.
 	Control *os.File
-	// Started gets the engine before it serves, for its metrics; nil: nobody does.
-	Started func(*FS)
 }
 
 // Validate says what is wrong with a configuration.
@@ -114,9 +112,6 @@ func Run(ctx context.Context, o Options) error {
 	})
 	if err := server.Start(ctx); err != nil {
 		return errors.Join(err, l.say(control.Message{Failed: &control.Failure{Code: control.CodeFailed, Text: err.Error()}}))
-	}
-	if o.Started != nil {
-		o.Started(f)
 	}
 	if err := l.say(control.Message{Ready: true}); err != nil {
 		return err
@@ -256,6 +251,7 @@ func (f *FS) serve(ctx context.Context, server *device.Server, l *link) error {
 	background(func() { f.forgetStale(serving, server) })
 	background(func() { f.trim(serving) })
 	background(func() { f.report(serving, l) })
+	background(func() { f.tellMetrics(serving, l) })
 	go l.listen(serving, func(ctx context.Context) {
 		if err := f.flushAll(ctx); err != nil {
 			f.log.Error(err, "Not all open files could be committed")

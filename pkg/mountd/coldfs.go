@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 
+	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-csi/strata/pkg/coldfs/control"
@@ -65,8 +66,12 @@ const (
 // coldFS is the kind.
 type coldFS struct {
 	ColdFSOptions
-	logDir string
+	logDir  string
+	metrics engineMetrics
 }
+
+// Gather makes coldFS a prometheus.Gatherer of what its engines count.
+func (c *coldFS) Gather() ([]*dto.MetricFamily, error) { return c.metrics.Gather() }
 
 // fsType is what the mount table shows, as it does for any FUSE file system with a subtype.
 const fsType = "fuse." + KindColdFS

@@ -154,6 +154,10 @@ func (e *engine) hear(m control.Message) {
 	case m.Failed != nil:
 		m.Failed.Text = e.presentable(m.Failed.Text)
 		e.failed = m.Failed
+	case m.Metrics != nil:
+		if err := e.kind.metrics.tell(e, m.Metrics); err != nil {
+			klog.Background().Info("An engine counts what this strata-mountd doesn't understand", "mountpoint", e.spec.Mountpoint, "reason", err.Error())
+		}
 	case m.Health != nil:
 		e.conditions = nil
 		for _, c := range m.Health.Conditions[:min(len(m.Health.Conditions), maxConditions)] {
@@ -238,6 +242,7 @@ func (e *engine) release() {
 		case <-time.After(orderTime):
 		}
 	}
+	e.kind.metrics.end(e)
 	_ = e.conn.Close()
 	if err := e.group.remove(); err != nil {
 		klog.Background().Info("Can't remove the control group of an engine", "mountpoint", e.spec.Mountpoint, "reason", err.Error())

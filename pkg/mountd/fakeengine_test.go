@@ -3,6 +3,7 @@ package mountd_test
 // The strata-coldfs of the tests: the test binary itself. It does what the real one can't be made to do: fall silent, die at a certain point, tell its secret.
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-csi/strata/pkg/coldfs/config"
@@ -64,6 +67,7 @@ func fakeEngine() int {
 	case "silent":
 		select {}
 	}
+	tellMetrics(what, say)
 	f := mountpointtest.On(os.NewFile(control.FDFuse, ""))
 	f.Init = func(request []byte) {
 		say(control.Message{Init: request})
@@ -79,6 +83,32 @@ func fakeEngine() int {
 		time.Sleep(5 * time.Millisecond)
 	}
 	return 0
+}
+
+// tellMetrics tells of three reads, of which one failed.
+func tellMetrics(what string, say func(control.Message)) {
+	registry := prometheus.NewRegistry()
+	prefix := control.MetricsPrefix
+	if what == "miscounts" {
+		prefix = "strata_"
+	}
+	failed := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "operation_errors_total"}, []string{"operation", "errno"})
+	failed.WithLabelValues("READ", "EIO").Inc()
+	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + "operation_seconds", Buckets: []float64{1, 2}})
+	for range 3 {
+		seconds.Observe(1.5)
+	}
+	open := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "handles"})
+	open.Set(2)
+	cache := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "cache_bytes"})
+	cache.Set(7)
+	registry.MustRegister(failed, seconds, open, cache)
+	all, _ := registry.Gather()
+	var raw bytes.Buffer
+	for _, family := range all {
+		_ = expfmt.NewEncoder(&raw, control.MetricsFormat).Encode(family)
+	}
+	say(control.Message{Metrics: raw.Bytes()})
 }
 
 // obey does what it is ordered to, and goes on without orders.

@@ -108,7 +108,17 @@ func (h *holder) serveMetrics(ctx context.Context, address string) (func() error
 	if err := r.Register(h.prober); err != nil {
 		return nil, err
 	}
-	m, err := metrics.Listen(ctx, metrics.Options{Address: address, Gatherer: r, Healthy: func(context.Context) error { return h.available("") }})
+	all := prometheus.Gatherers{r}
+	for _, k := range h.kinds {
+		if g, ok := k.kind.(prometheus.Gatherer); ok {
+			all = append(all, g)
+		}
+	}
+	both := struct { // what is served, and where the server registers its own
+		prometheus.Gatherer
+		prometheus.Registerer
+	}{all, r}
+	m, err := metrics.Listen(ctx, metrics.Options{Address: address, Gatherer: both, Healthy: func(context.Context) error { return h.available("") }})
 	if err != nil {
 		return nil, err
 	}

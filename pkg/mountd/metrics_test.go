@@ -3,7 +3,10 @@ package mountd_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -75,6 +78,44 @@ func TestMetricsCountTheClients(t *testing.T) {
 	}
 	h.eventually("the death is counted", func() bool { return h.metrics()["clients_died_total"] == 1 })
 	h.expect("its client was killed", map[string]float64{`clients{state="running"}`: 0, `clients{state="exited"}`: 1})
+}
+
+// TestWhatEnginesCountIsAddedUp: the end of an engine takes nothing from a counter, and what is the node's is counted once.
+func TestWhatEnginesCountIsAddedUp(t *testing.T) {
+	h := newHolder(t)
+	want := func(when string, counted, live float64) {
+		t.Helper()
+		all := map[string]float64{
+			`strata_cold_operation_errors_total{errno="EIO",operation="READ"}`: counted, "strata_cold_operation_seconds_count": 3 * counted, "strata_cold_operation_seconds_sum": 4.5 * counted,
+			`strata_cold_operation_seconds_bucket{le="1"}`: 0, `strata_cold_operation_seconds_bucket{le="2"}`: 3 * counted, `strata_cold_operation_seconds_bucket{le="+Inf"}`: 3 * counted,
+			"strata_cold_handles": 2 * live, "strata_cold_cache_bytes": 7 * min(live, 1),
+		}
+		h.eventually(when, func() bool { return h.metrics()["strata_cold_operation_seconds_count"] == 3*counted })
+		h.expect(when, all)
+	}
+	h.expect("no engine yet", map[string]float64{"strata_cold_operation_seconds_count": 0})
+	first := h.coldSpec("good")
+	h.mustStartCold(first)
+	want("one engine", 1, 1)
+	second := first
+	second.Mountpoint = filepath.Join(h.dir, "second")
+	if err := os.Mkdir(second.Mountpoint, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.mustStartCold(second)
+	want("two engines", 2, 2)
+	wantError(t, h.Stop(h.ctx(), first.Mountpoint), nil)
+	want("one of them has ended", 2, 1)
+	h.mustStartCold(first)
+	want("and a third one", 3, 2)
+	liar := first
+	liar.Mountpoint, liar.Engine = second.Mountpoint, json.RawMessage(`{"prefix":"miscounts/"}`)
+	wantError(t, h.Stop(h.ctx(), second.Mountpoint), nil)
+	h.mustStartCold(liar)
+	h.eventually("it is said that one counts what isn't its own", func() bool {
+		return strings.Contains(h.output(), "An engine counts what this strata-mountd doesn't understand")
+	})
+	want("and nothing of it is there", 3, 1)
 }
 
 func TestTheMetricsAddressIsChecked(t *testing.T) {

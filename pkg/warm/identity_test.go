@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -189,10 +190,10 @@ func TestNameOfARemovedVolume(t *testing.T) {
 func TestIdentityFinishedByRepetition(t *testing.T) {
 	steps := func() int { // of a request without a failure
 		l := newLab(t, options{})
-		n := 0
-		l.ceph.Intercept(func(cephtest.Call) cephtest.Action { n++; return cephtest.Action{} })
+		var n atomic.Int32
+		l.ceph.Intercept(func(cephtest.Call) cephtest.Action { n.Add(1); return cephtest.Action{} })
 		l.create(own(spec("pvc-1", gib)))
-		return n
+		return int(n.Load())
 	}()
 	for step := 1; step <= steps; step++ {
 		for _, lost := range []bool{false, true} {

@@ -88,8 +88,8 @@ var byPrometheus = []string{"instance", "job", "up"}
 // cephAlone are metrics that have no value without a cluster; pkg/warm tests what they show.
 var cephAlone = map[string][]string{"strata_volume_used_bytes": {"tier", "team", "pool", "class"}}
 
-// unwellAlone are metrics that have no value when all is well; pkg/scratch tests what they show.
-var unwellAlone = map[string][]string{"strata_scratch_volume_conditions": {"disk", "reason"}}
+// unwellAlone are metrics that have no value when all is well; pkg/scratch and pkg/mountd test what they show.
+var unwellAlone = map[string][]string{"strata_scratch_volume_conditions": {"disk", "reason"}, "strata_cold_operation_errors_total": {"operation", "errno"}}
 
 func TestEveryMetricThatIsNamedExists(t *testing.T) {
 	there := exposed(t)

@@ -168,7 +168,10 @@ func exposed(t *testing.T) map[string]map[string]bool {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	at := func(parts ...string) string { return filepath.Join(append([]string{dir}, parts...)...) }
-	for _, d := range []string{"disk", "kubelet/pods/uid"} {
+	if err := os.Chmod(dir, 0o711); err != nil { // the cache of tier cold is below it, which isn't root's
+		t.Fatal(err)
+	}
+	for _, d := range []string{"disk", "cold", "kubelet/pods/uid"} {
 		if err := os.MkdirAll(at(d), 0o750); err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +190,9 @@ func exposed(t *testing.T) map[string]map[string]bool {
 	key := write("keyring", "[client.strata]\n\tkey = AQBcRERmAAAAABAAu7m6PqnFhP6Vwe3tv8Z2mQ==\n")
 	ofController := write("controller.yaml", fmt.Sprintf(cluster, ", namePrefix: dev, controller: {user: strata, keyringFile: "+key+"}"))
 
-	mountd := start(t, dir, "strata-mountd", "--socket="+at("m"), "--state-dir="+at("mountd"), "--log-dir="+at("log"), "--ceph-fuse=true")
+	mountd := start(t, dir, "strata-mountd", "--socket="+at("m"), "--state-dir="+at("mountd"), "--log-dir="+at("log"), "--ceph-fuse=true",
+		"--coldfs="+build(t, dir, "strata-coldfs"), "--coldfs-cache-dir="+at("cache"), "--coldfs-cache-size=256Mi", "--coldfs-cache-reserve=1Mi")
+	mountCold(t, mountd, at("m"), at("cold"))
 	node := start(t, dir, "strata-node", "--endpoint=unix://"+at("n"), "--node-id=node-1", "--cluster-config="+ofNode, "--mountd-socket="+at("m"),
 		"--scratch-config="+scratch, "--state-dir="+at("state"), "--kubelet-dir="+at("kubelet"))
 	controller := start(t, dir, "strata-controller", "--endpoint=unix://"+at("c"), "--cluster-config="+ofController, "--scratch")

@@ -4,6 +4,8 @@
 // socket tells each that the other is gone.
 package control
 
+import "github.com/prometheus/common/expfmt"
+
 // The descriptors of an engine, by number.
 const (
 	FDFuse        = 3 // /dev/fuse, mounted; no request was read from it when Init of Hello is empty
@@ -41,7 +43,15 @@ type Message struct {
 	Failed *Failure `json:"failed,omitempty"`
 	// Health is all that is wrong with the volume by now; sent when it changes.
 	Health *Health `json:"health,omitempty"`
+	// Metrics is all that the engine has counted since its start, in MetricsFormat; sent every so often, and last at its end.
+	Metrics []byte `json:"metrics,omitempty"`
 }
+
+// MetricsFormat is that of Metrics: metric families of Prometheus, each with its length before it. Their names begin with MetricsPrefix.
+var MetricsFormat = expfmt.NewFormat(expfmt.TypeProtoDelim)
+
+// MetricsPrefix begins the names of an engine's metrics.
+const MetricsPrefix = "strata_cold_"
 
 // Failure says why an engine doesn't start.
 type Failure struct {
