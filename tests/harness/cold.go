@@ -68,6 +68,7 @@ type ColdController struct {
 	// Parameters are those of a StorageClass on a bucket of that server.
 	Parameters map[string]string
 
+	t       testing.TB
 	log     *logBuffer
 	process *process
 	conn    *grpc.ClientConn
@@ -76,20 +77,42 @@ type ColdController struct {
 // NewColdController starts a controller. Its class has its volumes in the bucket, which must exist.
 func NewColdController(t testing.TB, server *s3test.Server, bucket string) *ColdController {
 	t.Helper()
+	return NewColdControllerUntil(t, server, bucket, "")
+}
+
+// NewColdControllerUntil starts a controller that kills itself at a failpoint.
+func NewColdControllerUntil(t testing.TB, server *s3test.Server, bucket, failpoint string) *ColdController {
+	t.Helper()
 	c := &ColdController{
-		Socket: filepath.Join(shortDir(t), "c.sock"), Secrets: ColdSecrets(server), log: &logBuffer{},
+		Socket: filepath.Join(shortDir(t), "c.sock"), Secrets: ColdSecrets(server), t: t, log: &logBuffer{},
 		Parameters: map[string]string{"tier": "cold", "endpoint": server.Endpoint, "bucket": bucket, "team": "vision"},
 	}
 	showLog(t, "strata-controller", c.log)
-	c.process = launch(t, c.log, nil, "strata-controller", "--endpoint", "unix://"+c.Socket, "--cluster-config", "", "--cold", "--v", "5")
 	t.Cleanup(func() {
+		if c.process.exited() {
+			return
+		}
 		if err := c.process.stop(time.Minute); err != nil {
 			t.Error(err)
 		}
 	})
-	c.conn = dial(t, c.process, c.Socket)
-	c.ControllerClient = csi.NewControllerClient(c.conn)
+	c.Start(failpoint)
 	return c
+}
+
+// Start starts the controller, again after its death, with a failpoint or none.
+func (c *ColdController) Start(failpoint string) {
+	c.t.Helper()
+	c.process = launch(c.t, c.log, []string{"STRATA_FAILPOINT=" + failpoint}, "strata-controller",
+		"--endpoint", "unix://"+c.Socket, "--cluster-config", "", "--cold", "--v", "5")
+	c.conn = dial(c.t, c.process, c.Socket)
+	c.ControllerClient = csi.NewControllerClient(c.conn)
+}
+
+// WaitKilled waits until a failpoint has killed the controller.
+func (c *ColdController) WaitKilled(limit time.Duration) {
+	c.t.Helper()
+	waitKilled(c.t, c.process, c.conn, limit)
 }
 
 // PID is the controller's process id, Log what it has written so far.

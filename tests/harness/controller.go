@@ -141,11 +141,16 @@ func (c *Controller) Kill() {
 // WaitKilled waits until a failpoint has killed the controller.
 func (c *Controller) WaitKilled(limit time.Duration) {
 	c.t.Helper()
+	waitKilled(c.t, c.process, c.conn, limit)
+}
+
+func waitKilled(t testing.TB, p *process, conn *grpc.ClientConn, limit time.Duration) {
+	t.Helper()
 	select {
-	case <-c.process.done:
-		_ = c.conn.Close()
+	case <-p.done:
+		_ = conn.Close()
 	case <-time.After(limit):
-		c.t.Fatalf("failpoint not reached within %s", limit)
+		t.Fatalf("failpoint not reached within %s", limit)
 	}
 }
 
