@@ -54,6 +54,10 @@ var cases = map[string]struct{ fires, quiet []string }{
 		[]string{`strata_mount_probes_hung 31x60`, `strata_mount_probes_limit 64x60`},
 	},
 	"StrataFuseClientsDie":       {[]string{`strata_fuse_clients_died_total 2x50 3x10`}, []string{`strata_fuse_clients_died_total 3x60`}},
+	"StrataColdFilesLost":        {[]string{`strata_cold_lost_files_total 2x50 3x10`}, []string{`strata_cold_lost_files_total 3x60`}},
+	"StrataColdVolumesUnhealthy": {[]string{`strata_cold_conditions 1x60`}, []string{`strata_cold_conditions 0x60`}},
+	"StrataColdEnginesDie":       {[]string{`strata_cold_engines_died_total 2x50 3x10`}, []string{`strata_cold_engines_died_total 3x60`}},
+	"StrataColdCacheCorrupt":     {[]string{`strata_cold_cache_corrupt_total 2x50 3x10`}, []string{`strata_cold_cache_corrupt_total 3x60`}},
 	"StrataClusterConfigRefused": {[]string{`strata_cluster_config_last_reload_successful 0x60`}, []string{`strata_cluster_config_last_reload_successful 1x60`}},
 	"StrataScratchDiskUnusable":  {[]string{`strata_scratch_disk_usable{disk="/a"} 0x60`}, []string{`strata_scratch_disk_usable{disk="/a"} 1x60`}},
 	"StrataScratchVolumesUnhealthy": {
