@@ -74,15 +74,22 @@ func (r *Run) tool(ctx context.Context, name string, args ...string) error {
 	}()
 	lines := bufio.NewScanner(reader)
 	lines.Buffer(nil, 1<<20)
+	var last []string
 	for lines.Scan() {
 		r.say.Printf("   %s", lines.Text())
+		if last = append(last, lines.Text()); len(last) > lastLines {
+			last = last[1:]
+		}
 	}
 	_, _ = io.Copy(io.Discard, reader) // after a line that was too long
 	if err := <-ended; err != nil {
-		return fmt.Errorf("%s %s: %w", filepath.Base(name), strings.Join(args, " "), err)
+		return fmt.Errorf("%s %s: %w, after\n%s", filepath.Base(name), strings.Join(args, " "), err, strings.Join(last, "\n"))
 	}
 	return nil
 }
+
+// lastLines is how much of the output of a program that fails is in its error.
+const lastLines = 40
 
 // heartbeat says what is waited for whenever nothing has been printed for a while.
 func (r *Run) heartbeat(what func() string) (stop func()) {

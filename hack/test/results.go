@@ -17,6 +17,7 @@ type Results struct {
 	mu       sync.Mutex
 	passed   int
 	failed   []testName
+	broken   []string // what failed and is no test, with the reason
 	skipped  []skip
 	unsteady []failure
 	ended    map[testName]string // how each test ended: pass, fail or skip
@@ -33,10 +34,11 @@ func newResults() *Results {
 }
 
 // broke counts a failure that is no test's.
-func (r *Results) broke(what string) {
+func (r *Results) broke(what string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failed = append(r.failed, testName{what, ""})
+	r.broken = append(r.broken, fmt.Sprintf("%s: %v", what, err))
 }
 
 // print writes the end of the report and tells whether all is well.
@@ -52,6 +54,10 @@ func (r *Results) print(w io.Writer, took time.Duration) bool {
 	for _, u := range r.unsteady {
 		fmt.Fprintf(w, "\nUNSTEADY: %s %s failed after %.1fs, and then passed %d times alone. What it said:\n%s", u.name.pkg, u.name.test, u.elapsed, repetitions,
 			strings.Join(u.output, ""))
+	}
+	// Said again: of a long report, some keep the end alone.
+	for _, b := range r.broken {
+		fmt.Fprintf(w, "\nFAILED: %s\n", b)
 	}
 	if len(r.failed) > 0 {
 		fmt.Fprintln(w, "\nfailed:")

@@ -310,7 +310,7 @@ func (r *Run) step(ctx context.Context, name string, do func() error) error {
 // broke counts a failure that is no test's.
 func (r *Run) broke(name string, err error) {
 	r.say.Printf("FAILED %s: %v", name, err)
-	r.results.broke(name)
+	r.results.broke(name, err)
 }
 
 func (r *Run) cephArgs(verb string) []string {
