@@ -17,7 +17,7 @@ type Options struct {
 	Client s3.Options
 }
 
-// Backend is tier cold of a controller. It is a tier.Provisioner, a tier.Expander and a tier.SecretUser.
+// Backend is tier cold of a controller. It is a tier.Provisioner, a tier.Expander, a tier.CapacityReporter and a tier.SecretUser.
 type Backend struct {
 	options Options
 	checked *checked
@@ -25,9 +25,10 @@ type Backend struct {
 }
 
 var (
-	_ tier.Provisioner = (*Backend)(nil)
-	_ tier.Expander    = (*Backend)(nil)
-	_ tier.SecretUser  = (*Backend)(nil)
+	_ tier.Provisioner      = (*Backend)(nil)
+	_ tier.Expander         = (*Backend)(nil)
+	_ tier.CapacityReporter = (*Backend)(nil)
+	_ tier.SecretUser       = (*Backend)(nil)
 )
 
 // New returns the backend. Without WithSecrets it checks parameters and does nothing else.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/strata-csi/strata/pkg/cold"
 	"github.com/strata-csi/strata/pkg/cold/marker"
 	"github.com/strata-csi/strata/pkg/cold/volumecontext"
 	"github.com/strata-csi/strata/pkg/s3"
@@ -228,6 +229,20 @@ func TestParameters(t *testing.T) {
 	s.Owner = volume.Owner{}
 	if _, err := e.backend().Create(t.Context(), s); !errors.Is(err, volume.ErrInvalid) || !strings.Contains(err.Error(), "extra-create-metadata") {
 		t.Errorf("a team without a namespace: %v", err)
+	}
+}
+
+// TestCapacity: a class that Create would take has room, and one with a mistake says so before any pod waits for it.
+func TestCapacity(t *testing.T) {
+	e := newEnv(t)
+	good := e.spec("a").Parameters
+	for _, parameters := range []map[string]string{good, nil} {
+		if c, err := e.tier.Capacity(t.Context(), parameters, nil); err != nil || c != (volume.Capacity{Available: cold.Unbounded}) {
+			t.Errorf("%v: %+v, %v", parameters, c, err)
+		}
+	}
+	if _, err := e.tier.Capacity(t.Context(), with(good, "bucket", ""), nil); !errors.Is(err, volume.ErrInvalid) {
+		t.Errorf("without a bucket: %v", err)
 	}
 }
 
