@@ -472,6 +472,7 @@ func TestPinnedFilesLoseNothing(t *testing.T) {
 	}
 	whole(kept)
 	_ = kept.Close()
+	o2.Idle() // who reads it keeps it too
 	for b := range int64(20) {
 		mustPut(t, ow, w, 50+b)
 	}
@@ -479,6 +480,79 @@ func TestPinnedFilesLoseNothing(t *testing.T) {
 		t.Errorf("blocks %v of the released file", got)
 	}
 	inspect(t, c)
+}
+
+// A mapping of what the kernel opened in the place of a pinned file outlives the pin. Its bytes must stay, and go when it goes.
+func TestAMappingKeepsWhatWasPinned(t *testing.T) {
+	index := indexRoom(slotsFor(1<<20), step(slotsFor(1<<20)))
+	c := openCache(t, Options{Dir: t.TempDir(), Limit: int64(index) + 4*(testBlock+4096)})
+	v, w := version("mapped", 1), version("other", 1)
+	const size = 2 * testBlock
+	o, ow := openObject(t, c, v, size), openObject(t, c, w, 100*testBlock)
+	mustPut(t, o, v, 0, 1)
+	f, release, err := o.Pin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapping, err := unix.Mmap(int(again.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = again.Close()
+	release()
+	for b := range int64(20) {
+		mustPut(t, ow, w, b)
+		if i := differs(mapping, v, 0); i >= 0 {
+			t.Fatalf("after %d blocks the mapping is wrong at %d", b+1, i)
+		}
+	}
+	if got := len(has(t, ow, w)); got != 2 {
+		t.Errorf("%d blocks of the other object, there is room for 2", got)
+	}
+	if err := unix.Munmap(mapping); err != nil {
+		t.Fatal(err)
+	}
+	for b := range int64(20) {
+		mustPut(t, ow, w, 20+b)
+	}
+	if got := has(t, o, v); len(got) != 0 {
+		t.Errorf("blocks %v of what nobody has mapped any more", got)
+	}
+	inspect(t, c)
+}
+
+// Who closes a file in the middle of its blocks being put costs none of them.
+func TestIdleWhileBlocksArePut(t *testing.T) {
+	c := openCache(t, Options{Dir: t.TempDir()})
+	v := version("a", 1)
+	o := openObject(t, c, v, 200*testBlock)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				o.Idle()
+			}
+		}
+	}()
+	for b := range int64(200) {
+		mustPut(t, o, v, b)
+	}
+	close(stop)
+	<-stopped
+	if err := c.Health(); err != nil {
+		t.Error(err)
+	}
+	if got := len(has(t, o, v)); got != 200 {
+		t.Errorf("%d blocks of 200", got)
+	}
 }
 
 func TestAllPinnedMeansFull(t *testing.T) {

@@ -165,6 +165,17 @@ func (c *Cache) evict(n uint32) error {
 		} else if err != nil {
 			return fmt.Errorf("lock a data file: %w", err)
 		}
+		if rec != 0 && x.slots[rec].proc == wasPinned {
+			c.objects.Lock()
+			o := c.objects.open[i]
+			c.objects.Unlock()
+			if o != nil {
+				o.Idle()
+			}
+			if alone(fd) != nil {
+				return errPinned
+			}
+		}
 	}
 	was := s.state()
 	s.become(stateLeaving)

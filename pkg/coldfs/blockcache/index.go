@@ -92,7 +92,7 @@ type slot struct {
 	older  uint32        // in its owner's list; of a record: bytes of a block
 	newer  uint32        // in its owner's list; of a record, in a repair: what its blocks take of the disk, in header.unit
 	owner  uint16
-	proc   uint16
+	proc   uint16 // who writes it; of a record: wasPinned or 0
 }
 
 // The layout is shared by processes: these don't compile when it changes by accident.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,7 @@ type Object struct {
 	blocks int64
 	users  int // under c.objects
 	file   atomic.Pointer[dataFile]
+	puts   sync.RWMutex // read by each that uses the file to write
 }
 
 // dataFile is an open data file; it is the object's as long as the record's word is the same.

@@ -2,6 +2,9 @@ package blockcache
 
 // A pinned file stands for its object: the kernel reads it without asking (FUSE passthrough). The pin is a shared flock(2) of the file's open description: it holds as
 // long as anybody has the description, the kernel included, and ends with the last, so that neither the death of this process takes it away too early nor leaves it behind.
+//
+// The kernel opens the file once more for each open file that it stands for, and a mapping holds that one alone: it outlives the pin, and whoever mapped the file would find a hole in it. So a
+// file that was pinned once is marked, and who takes bytes from it asks the kernel first whether anybody else has it open, which is what a write lease tells (fcntl(2), F_SETLEASE).
 
 import (
 	"errors"
@@ -13,7 +16,8 @@ import (
 )
 
 // Pin returns the file of a complete object, open for reading, all of whose bytes this process has checked, and keeps every process from taking bytes from it. release closes the file; a
-// copy of its descriptor elsewhere keeps the pin. The error wraps ErrIncomplete when a block isn't there or wasn't checked (Check does that).
+// copy of its descriptor elsewhere keeps the pin. The error wraps ErrIncomplete when a block isn't there or wasn't checked (Check does that), and errors.ErrUnsupported when the file system
+// has no leases.
 func (o *Object) Pin() (f *os.File, release func(), err error) {
 	c, x := o.c, o.c.x
 	defer func() {
@@ -42,12 +46,17 @@ func (o *Object) Pin() (f *os.File, release func(), err error) {
 			if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != o.size {
 				err = fmt.Errorf("%w: its file is another", ErrIncomplete)
 			} else {
-				err = unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+				err = errors.Join(leases(int(file.Fd())), unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB))
 			}
 		}
 		if err != nil {
 			return errors.Join(err, file.Close())
 		}
+		rec, _ := x.find(o.id, recordBlock)
+		if rec == 0 {
+			return errors.Join(fmt.Errorf("%w: it has no record", ErrIncomplete), file.Close())
+		}
+		x.slots[rec].proc = wasPinned
 		f = file
 		return nil
 	})
@@ -58,6 +67,40 @@ func (o *Object) Pin() (f *os.File, release func(), err error) {
 	o.users++
 	c.objects.Unlock()
 	return f, sync.OnceFunc(func() { _ = f.Close(); o.touch(); o.Close() }), nil
+}
+
+// wasPinned marks a record, in a field that only blocks use: others than engines may have its file open.
+const wasPinned = 1
+
+// leases tells whether there are any: errors.ErrUnsupported. One to read isn't given for a file that somebody has open to write, which is an answer too.
+func leases(fd int) error {
+	switch _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err {
+	case nil:
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
+		return err
+	case unix.EAGAIN:
+		return nil
+	default:
+		return fmt.Errorf("%w: the cache's file system has no leases: %w", errors.ErrUnsupported, err)
+	}
+}
+
+// alone is nil if nobody else has a file open, mappings included, and unix.EAGAIN if somebody has. Whoever opens it before fd is closed, which is open to write, waits until then.
+func alone(fd int) error {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_WRLCK)
+	return err
+}
+
+// Idle gives up the open file of an object that isn't read at present, unless a block of it is being put. It is opened again when it is needed; as long as it is open, a file that was pinned once can't be given up.
+// A read of the same moment may miss what is there.
+func (o *Object) Idle() {
+	if !o.puts.TryLock() {
+		return
+	}
+	defer o.puts.Unlock()
+	if f := o.file.Swap(nil); f != nil {
+		_ = f.Close()
+	}
 }
 
 func (o *Object) allChunks(block uint32) uint32 {

@@ -49,6 +49,8 @@ func (o *Object) Put(block int64, data []byte) (kept bool) {
 
 func (o *Object) put(block uint32, data []byte) error {
 	c, x := o.c, o.c.x
+	o.puts.RLock()
+	defer o.puts.RUnlock()
 	var n uint32
 	var word uint64
 	var f *dataFile
@@ -180,6 +182,7 @@ func (o *Object) newRecord() (uint32, error) {
 	s.length.Store(0)
 	s.used.Store(0)
 	s.listed, s.older, s.newer = uint64(o.size), uint32(c.o.BlockSize), 0
+	s.proc = 0
 	s.become(stateRecord)
 	x.link(n)
 	failpoint.Hit("blockcache/put/before-file")

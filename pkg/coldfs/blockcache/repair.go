@@ -162,11 +162,13 @@ func (c *Cache) badFiles(lost bool) (map[uint32]bool, error) {
 	return bad, nil
 }
 
-// removeFile frees what a file has on the disk, whoever has it open, and removes it.
+// removeFile frees what a file has on the disk and removes it. One that may stand for its object somewhere, or that another process has open, is only removed: its room is free when the last has closed it.
 func (c *Cache) removeFile(name string) error {
 	dir := int(c.data.Fd())
 	if fd, err := unix.Openat(dir, name, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err == nil {
-		err = unix.Ftruncate(fd, 0)
+		if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil && alone(fd) != unix.EAGAIN {
+			err = unix.Ftruncate(fd, 0)
+		}
 		_ = unix.Close(fd)
 		if err != nil {
 			return err

@@ -77,6 +77,9 @@ func (r *Reader) leave(v *version) {
 			}
 		}
 	}
+	if v.cached != nil {
+		v.cached.Idle()
+	}
 	v.idle = r.idle.PushFront(v)
 	if r.idle.Len() > maxClosed {
 		r.forget(r.idle.Back().Value.(*version))
