@@ -176,6 +176,9 @@ func (f *FS) orphan(ctx context.Context, n *node) {
 	i := n.Value
 	i.mu.Lock()
 	o, open := i.object, i.handles
+	if i.backing != nil {
+		open = 0 // they have the whole of it
+	}
 	has := i.draft != nil
 	i.mu.Unlock()
 	if open == 0 || o.ETag == "" || o.Size > maxOrphan {

@@ -23,6 +23,8 @@ type handle struct {
 	node   *node
 	writes bool
 	dir    *directory // of a directory
+	// backing is the node's, by the inode's mutex; nil: the kernel reads by asking.
+	backing *backing
 
 	mu sync.Mutex
 	// reader reads the version etag at key; nil: nothing was read yet.
@@ -95,7 +97,7 @@ func (f *FS) open(ctx context.Context, n *node, flags uint32, out *fuse.OpenOut)
 	if err := f.validate(ctx, n); err != nil {
 		return err
 	}
-	return f.attach(ctx, n, writes, flags&unix.O_TRUNC != 0, out)
+	return f.attach(ctx, n, flags, writes, out)
 }
 
 // validate asks the store whether the version of a node is the one at its path still, unless the node has what the store doesn't. The error is unix.ESTALE if it isn't.
@@ -129,19 +131,39 @@ func (f *FS) validate(ctx context.Context, n *node) error {
 	return nil
 }
 
-// attach makes a handle of a file that is as it should be.
-func (f *FS) attach(ctx context.Context, n *node, writes, truncate bool, out *fuse.OpenOut) error {
+// attach makes a handle of a file that is as it should be. The error is unix.ESTALE when the path has another node from now on, which is to be opened.
+func (f *FS) attach(ctx context.Context, n *node, flags uint32, writes bool, out *fuse.OpenOut) error {
 	if !f.table.Pin(n) {
 		return unix.ESTALE
 	}
 	i := n.Value
+	h := &handle{node: n, writes: writes}
+	truncate := flags&unix.O_TRUNC != 0
+	asks := writes || truncate || flags&unix.O_DIRECT != 0
+	var b *backing
+	if !asks {
+		var err error
+		if b, err = f.back(ctx, n); err != nil {
+			f.table.Unpin(n)
+			return err
+		}
+	}
 	i.mu.Lock()
+	if asks && i.backing != nil {
+		i.mu.Unlock()
+		f.part(n)
+		f.table.Unpin(n)
+		return fmt.Errorf("the kernel reads this node without the engine: %w", unix.ESTALE)
+	}
+	if !asks {
+		b = i.join(h, b, out)
+	}
 	i.handles++
 	if writes {
 		i.writers++
 	}
 	i.mu.Unlock()
-	h := &handle{node: n, writes: writes}
+	f.drop(b)
 	if truncate {
 		if err := f.truncate(ctx, n, 0); err != nil {
 			f.detach(h)
@@ -156,6 +178,10 @@ func (f *FS) attach(ctx context.Context, n *node, writes, truncate bool, out *fu
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	out.Fh = id
+	if h.backing != nil {
+		f.through.opens.Add(1)
+		return nil
+	}
 	// The page cache is of the version that it was filled from. Writes go through it, so a commit doesn't change that.
 	if i.cached == i.object.ETag {
 		out.OpenFlags |= fuse.FOPEN_KEEP_CACHE
@@ -174,11 +200,19 @@ func (f *FS) detach(h *handle) {
 	h.mu.Unlock()
 	i := h.node.Value
 	i.mu.Lock()
-	i.handles--
+	spare := i.leave(h)
+	var successor *node
+	if i.handles--; i.handles == 0 {
+		successor, i.successor, i.parted = i.successor, nil, false
+	}
 	if h.writes {
 		i.writers--
 	}
 	i.mu.Unlock()
+	f.drop(spare)
+	if successor != nil {
+		f.table.Unpin(successor)
+	}
 	f.settle(h.node)
 	f.table.Unpin(h.node)
 }

@@ -58,6 +58,7 @@ type FS struct {
 	stats   counters
 	metrics *metrics
 	trouble trouble
+	through through
 	// stale are names that the kernel should forget, as what it knows by them can't be used any more.
 	stale chan staleName
 	// commits is the context of what is written to the store: no signal ends it.
@@ -100,6 +101,11 @@ type inode struct {
 	handles, writers int
 	// cached is the version of what the kernel's page cache has.
 	cached string
+	// backing is what the kernel reads in the place of this file as long as it is open; nil: it asks.
+	backing *backing
+	// successor is the node that has the path since this one was open in the other way, pinned; parted is what that one is: it stays in the way in which it is opened first and has no successor for that.
+	successor *node
+	parted    bool
 	// target of a symlink, once it was read.
 	target *string
 	// unlinked: no path leads here any more, and nothing is to be committed.

@@ -28,6 +28,8 @@ type fsx struct {
 	span     int // bytes of one operation at most
 	log      []string
 	compared int
+	watch    bool // reopen reads it between, by descriptors that were opened to read alone, and leaves one open
+	watched  *os.File
 }
 
 func (x *fsx) fail(format string, args ...any) {
@@ -177,9 +179,34 @@ func (x *fsx) reopen() {
 	if rename {
 		x.rename()
 	}
+	if x.watch {
+		x.watching()
+	}
 	var err error
 	x.file, err = os.OpenFile(x.v.Path(x.name), os.O_RDWR, 0)
 	x.check(err)
+}
+
+// watching reads the file twice, so that it is whole in the cache the second time.
+func (x *fsx) watching() {
+	for range 2 {
+		if x.watched != nil {
+			x.check(x.watched.Close())
+		}
+		var err error
+		x.watched, err = os.Open(x.v.Path(x.name))
+		x.check(err)
+		got, err := io.ReadAll(x.watched)
+		x.check(err)
+		if len(got) != len(x.want) {
+			x.fail("opened to read alone it has %d bytes, want %d", len(got), len(x.want))
+		}
+		x.compare(got, 0, "opened to read alone")
+	}
+	if x.r.IntN(2) == 0 {
+		x.check(x.watched.Close())
+		x.watched = nil
+	}
 }
 
 func (x *fsx) rename() {
@@ -220,6 +247,9 @@ func (x *fsx) run(operations int, weights map[string]int) {
 		all[names[x.r.IntN(len(names))]]()
 	}
 	x.check(x.file.Close())
+	if x.watched != nil {
+		x.check(x.watched.Close())
+	}
 	x.stored()
 	x.t.Logf("%d operations, %d times closed or synced and compared with the store", operations, x.compared)
 }
@@ -250,6 +280,19 @@ func TestFSX(t *testing.T) {
 	}
 	x := &fsx{t: t, v: mount(t, coldfstest.Options{}), r: rand.New(rand.NewPCG(fsxSeed(t), 4)), max: 256 << 10, span: 32 << 10}
 	x.run(operations, map[string]int{"read": 60, "write": 60, "truncate": 8, "map": 30, "sync": 1, "reopen": 1, "rename": 1, "size": 10})
+}
+
+// As above, on a volume that is read by the kernel itself where it can be: between, the file is opened to read alone.
+func TestFSXOfWhatTheKernelReads(t *testing.T) {
+	v := mount(t, coldfstest.Options{Config: immutable})
+	x := &fsx{t: t, v: v, r: rand.New(rand.NewPCG(fsxSeed(t), 6)), max: 256 << 10, span: 32 << 10, watch: true}
+	x.run(5000, map[string]int{"read": 60, "write": 60, "truncate": 8, "map": 30, "sync": 2, "reopen": 8, "rename": 1, "size": 10})
+	if err := v.Unmount(); err != nil {
+		t.Fatal(err)
+	}
+	if v.Count("strata_cold_passthrough_opens_total", "") == 0 {
+		t.Error("the kernel has read nothing by itself")
+	}
 }
 
 // Objects of several parts: what was written is sent, what wasn't is copied by the store.

@@ -23,6 +23,7 @@ import (
 type link struct {
 	conn        *net.UnixConn
 	credentials atomic.Pointer[control.Credentials]
+	backings    asked
 }
 
 func newLink(file *os.File, c control.Credentials) (*link, error) {
@@ -75,6 +76,7 @@ func (l *link) listen(ctx context.Context, flush func(context.Context)) {
 	if l.conn == nil {
 		return
 	}
+	defer l.backings.end()
 	log := klog.FromContext(ctx)
 	raw, oob := make([]byte, control.MaxMessage+1), make([]byte, unix.CmsgSpace(4*4))
 	for {
@@ -110,6 +112,10 @@ func (l *link) obey(ctx context.Context, o control.Order, files []*os.File, flus
 		}
 		l.credentials.Store(&c)
 		klog.FromContext(ctx).Info("New credentials are used from now on")
+	case o.Backing != nil:
+		if !l.backings.answer(*o.Backing) && o.Backing.ID != 0 {
+			return l.say(control.Message{Backing: &control.BackingRequest{Close: o.Backing.ID}}) // who asked waits no more
+		}
 	case o.Flush:
 		flush(ctx)
 	}

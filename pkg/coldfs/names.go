@@ -87,7 +87,11 @@ func (f *FS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out 
 	i.mu.Lock()
 	fresh := i.object.ETag == ""
 	i.mu.Unlock()
-	if err := f.attach(ctx, n, writes || fresh, in.Flags&unix.O_TRUNC != 0 && !fresh, &out.OpenOut); err != nil {
+	flags := in.Flags
+	if fresh {
+		flags &^= unix.O_TRUNC
+	}
+	if err := f.attach(ctx, n, flags, writes || fresh, &out.OpenOut); err != nil {
 		return f.answer(err)
 	}
 	f.entry(n, &out.EntryOut)

@@ -21,8 +21,15 @@ var impossible = map[string]string{
 	"FcntlFlockLocksFile": "locks are the kernel's own, for which those of one process don't exclude each other",
 }
 
-func TestPosix(t *testing.T) {
-	v := mount(t, coldfstest.Options{})
+func TestPosix(t *testing.T) { posix(t, coldfstest.Options{}) }
+
+// Every file, however small, is read by the kernel itself once it is whole.
+func TestPosixOfWhatTheKernelReads(t *testing.T) {
+	posix(t, coldfstest.Options{Config: immutable})
+}
+
+func posix(t *testing.T, o coldfstest.Options) {
+	v := mount(t, o)
 	for name := range impossible {
 		if posixtest.All[name] == nil {
 			t.Errorf("there is no test %s to be left out", name)

@@ -96,6 +96,10 @@ func Run(ctx context.Context, o Options) error {
 		return errors.Join(err, l.say(control.Message{Failed: &control.Failure{Code: codeOf(err), Text: err.Error()}}))
 	}
 	defer f.close()
+	disabled := uint64(fuse.CAP_PASSTHROUGH)
+	if f.wantsThrough() && l.conn != nil {
+		disabled = 0 // a file system may be stacked on this one once less then
+	}
 	server := device.New(o.Fuse, f, device.Options{
 		Fuse: fuse.MountOptions{
 			// 64 requests of the kernel's readahead and writeback; those of programs aren't bounded by it.
@@ -103,7 +107,7 @@ func Run(ctx context.Context, o Options) error {
 			// The kernel's pages are of one version, and the engine knows when it isn't that any more.
 			ExplicitDataCacheControl: true,
 			ExtraCapabilities:        fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO,
-			DisabledCapabilities:     fuse.CAP_PASSTHROUGH,
+			DisabledCapabilities:     disabled,
 			Logger:                   log.New(lines{klog.FromContext(ctx)}, "", 0),
 		},
 		SaveInit: func(request []byte) error { return l.say(control.Message{Init: request}) },
@@ -237,6 +241,7 @@ func (f *FS) close() {
 func (f *FS) serve(ctx context.Context, server *device.Server, l *link) error {
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
+	f.beginThrough(serving, l, server.Passthrough())
 	var group errgroup.Group
 	background := func(do func()) { group.Go(func() error { do(); return nil }) }
 	if !f.config.ReadOnly {

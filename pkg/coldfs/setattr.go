@@ -158,6 +158,11 @@ func (f *FS) resize(ctx context.Context, n *node, size int64, open bool) error {
 		return err
 	}
 	i.mu.Lock()
+	if i.backing != nil {
+		i.mu.Unlock()
+		f.part(n)
+		return fmt.Errorf("the kernel reads this node without the engine: %w", unix.ESTALE)
+	}
 	i.writers++
 	i.mu.Unlock()
 	err := f.truncate(ctx, n, size)

@@ -81,8 +81,11 @@ func (*coldFS) descriptor() int { return control.FDCredentials }
 
 // owned are the settings of an engine that are the node's, not the volume's.
 func (c *coldFS) owned() map[string]any {
-	return map[string]any{"cacheDir": c.CacheDir, "cacheLimit": c.CacheSize, "cacheReserve": c.CacheReserve, "memoryLimit": c.Memory}
+	return map[string]any{"cacheDir": c.CacheDir, "cacheLimit": c.CacheSize, "cacheReserve": c.CacheReserve, "memoryLimit": c.Memory, "passthrough": minPassthrough}
 }
+
+// minPassthrough is the least, in bytes, that is worth a backing file: what is smaller is read with one request, which takes less than asking the holder.
+const minPassthrough = 1 << 20
 
 func (c *coldFS) check(s Spec) string {
 	if len(s.Monitors) > 0 || s.User != "" || s.FS != "" || s.Path != "" {

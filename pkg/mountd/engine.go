@@ -118,18 +118,39 @@ func (e *engine) process() *exec.Cmd { return e.cmd }
 // listen takes what the engine says until it says no more.
 func (e *engine) listen() {
 	defer close(e.silent)
-	raw := make([]byte, control.MaxMessage+1)
+	backings := &control.Backings{Fuse: e.fuse, Dir: e.kind.CacheDir, UID: e.kind.UID}
+	raw, rights := make([]byte, control.MaxMessage+1), make([]byte, unix.CmsgSpace(4*4))
 	for {
-		n, err := e.conn.Read(raw)
+		n, rn, _, _, err := e.conn.ReadMsgUnix(raw, rights)
 		if err != nil || n == 0 {
 			return
 		}
+		file, err := descriptor(rights[:rn])
 		var m control.Message
-		if err := json.Unmarshal(raw[:n], &m); err != nil || n > control.MaxMessage {
+		if err = errors.Join(err, json.Unmarshal(raw[:n], &m)); err != nil || n > control.MaxMessage {
 			klog.Background().Info("An engine says what this strata-mountd doesn't understand", "mountpoint", e.spec.Mountpoint, "bytes", n)
-			continue
+		} else if m.Backing != nil {
+			e.back(backings, *m.Backing, file)
+		} else {
+			e.hear(m)
 		}
-		e.hear(m)
+		if file != nil {
+			_ = file.Close()
+		}
+	}
+}
+
+// back does what an engine can't with files of its cache.
+func (e *engine) back(b *control.Backings, r control.BackingRequest, file *os.File) {
+	answer := b.Do(r, file)
+	if answer == nil {
+		return
+	}
+	if answer.Refused != "" && !answer.Full {
+		klog.Background().Info("An engine gets no backing file", "mountpoint", e.spec.Mountpoint, "reason", answer.Refused)
+	}
+	if err := e.order(control.Order{Backing: answer}, nil); err != nil {
+		klog.Background().Info("An engine isn't told of its backing file", "mountpoint", e.spec.Mountpoint, "reason", err.Error())
 	}
 }
 

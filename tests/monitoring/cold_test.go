@@ -30,7 +30,7 @@ func mountCold(t *testing.T, holder *program, socket, dir string) {
 	if err := json.Unmarshal(engine, &fields); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"cacheDir", "cacheLimit", "cacheReserve", "memoryLimit"} {
+	for _, name := range []string{"cacheDir", "cacheLimit", "cacheReserve", "memoryLimit", "passthrough"} {
 		delete(fields, name)
 	}
 	if engine, err = json.Marshal(fields); err != nil {

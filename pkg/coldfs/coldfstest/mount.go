@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-csi/strata/pkg/coldfs"
@@ -66,6 +68,8 @@ type Options struct {
 	Endpoint string
 	// Credentials replace the server's.
 	Credentials *control.Credentials
+	// Deaf: the holder, which is this package, doesn't answer what the engine asks it.
+	Deaf bool
 	// Fails: the engine is expected not to start.
 	Fails bool
 }
@@ -75,12 +79,14 @@ type Mount struct {
 	Dir    string // where it is mounted
 	Config config.Config
 
+	deaf    bool
 	fuse    *os.File
 	conn    *net.UnixConn
 	cmd     *exec.Cmd
 	log     lockedBuffer
 	ended   chan struct{}
 	started chan struct{} // closed when the engine said Ready or Failed, or ended
+	silent  chan struct{} // closed when the engine has said its last
 
 	mu     sync.Mutex
 	init   []byte
@@ -88,6 +94,7 @@ type Mount struct {
 	failed *control.Failure
 	health control.Health
 	told   chan struct{} // closed and replaced when health changes
+	counts map[string]*dto.MetricFamily
 }
 
 // Start mounts a volume of a bucket. It is unmounted when the test ends; what the engine printed is shown if the test fails.
@@ -101,10 +108,10 @@ func Start(t testing.TB, server *s3test.Server, bucket string, o Options) *Mount
 		location.Endpoint = o.Endpoint
 	}
 	m := &Mount{
-		Dir: t.TempDir(), ended: make(chan struct{}), started: make(chan struct{}), told: make(chan struct{}),
+		Dir: t.TempDir(), deaf: o.Deaf, ended: make(chan struct{}), started: make(chan struct{}), silent: make(chan struct{}), told: make(chan struct{}),
 		Config: config.Config{
 			Volume: "cold:test:" + bucket, Store: location, Prefix: "vol/", MetadataTTL: time.Second,
-			DirMode: 0o755, FileMode: 0o644, CacheDir: t.TempDir(), CacheLimit: 1 << 30,
+			DirMode: 0o755, FileMode: 0o644, CacheDir: t.TempDir(), CacheLimit: 1 << 30, Passthrough: 1,
 		},
 	}
 	if o.Config != nil {
@@ -204,16 +211,22 @@ func jsonFile(v any) (*os.File, error) {
 }
 
 func (m *Mount) listen() {
-	raw := make([]byte, control.MaxMessage+1)
+	raw, rights := make([]byte, control.MaxMessage+1), make([]byte, unix.CmsgSpace(4))
+	backings := m.Backings()
 	heard := sync.OnceFunc(func() { close(m.started) })
+	defer close(m.silent)
 	defer heard()
 	for {
-		n, err := m.conn.Read(raw)
+		n, rn, _, _, err := m.conn.ReadMsgUnix(raw, rights)
 		if err != nil || n == 0 {
 			return
 		}
 		var message control.Message
 		if err := json.Unmarshal(raw[:n], &message); err != nil {
+			continue
+		}
+		if message.Backing != nil {
+			m.back(backings, *message.Backing, rights[:rn])
 			continue
 		}
 		m.mu.Lock()
@@ -230,10 +243,64 @@ func (m *Mount) listen() {
 			m.health = *message.Health
 			close(m.told)
 			m.told = make(chan struct{})
+		case message.Metrics != nil:
+			m.counts = map[string]*dto.MetricFamily{}
+			for d := expfmt.NewDecoder(bytes.NewReader(message.Metrics), control.MetricsFormat); ; {
+				var family dto.MetricFamily
+				if err := d.Decode(&family); err != nil {
+					break
+				}
+				m.counts[family.GetName()] = &family
+			}
 		}
 		m.mu.Unlock()
 	}
 }
+
+// Backings are the mount's backing files, as strata-mountd has them, without those that the engine has asked for.
+func (m *Mount) Backings() *control.Backings {
+	return &control.Backings{Fuse: m.fuse, Dir: m.Config.CacheDir, UID: uint32(os.Getuid())}
+}
+
+// back is what strata-mountd does when an engine asks for a backing file.
+func (m *Mount) back(b *control.Backings, r control.BackingRequest, rights []byte) {
+	var file *os.File
+	if messages, err := unix.ParseSocketControlMessage(rights); err == nil && len(messages) == 1 {
+		if fds, err := unix.ParseUnixRights(&messages[0]); err == nil && len(fds) == 1 {
+			file = os.NewFile(uintptr(fds[0]), "backing")
+			defer file.Close()
+		}
+	}
+	if m.deaf {
+		return
+	}
+	if answer := b.Do(r, file); answer != nil {
+		raw, _ := json.Marshal(control.Order{Backing: answer})
+		_, _ = m.conn.Write(raw)
+	}
+}
+
+// Count is what the engine has told of a counter or gauge, or of how often an operation was asked for, after it has ended.
+func (m *Mount) Count(name, operation string) float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, metric := range m.counts[name].GetMetric() {
+		if len(metric.GetLabel()) > 0 && metric.GetLabel()[0].GetValue() != operation {
+			continue
+		}
+		switch {
+		case metric.Histogram != nil:
+			return float64(metric.GetHistogram().GetSampleCount())
+		case metric.Counter != nil:
+			return metric.GetCounter().GetValue()
+		}
+		return metric.GetGauge().GetValue()
+	}
+	return 0
+}
+
+// Leave closes the holder's end of the socket, as its death does.
+func (m *Mount) Leave() { _ = m.conn.Close() }
 
 // Path is a path in the mount.
 func (m *Mount) Path(name ...string) string {
@@ -338,6 +405,7 @@ func (m *Mount) Unmount() error {
 		return err
 	}
 	<-m.ended
+	<-m.silent
 	m.close()
 	return nil
 }

@@ -41,6 +41,8 @@ type Config struct {
 	// CacheShare is the most of CacheLimit that this volume may fill; 0: all of it.
 	CacheShare int64 `json:"cacheShare,omitempty"`
 	BlockSize  int64 `json:"blockSize,omitempty"` // of the cache; 0: 8 MiB
+	// Passthrough is from which size on the kernel may read a file from the cache by itself, for which the holder must open backing files; 0: never. It is so on volumes that are ReadOnly or Immutable.
+	Passthrough int64 `json:"passthrough,omitempty"`
 	// MemoryLimit is what the engine may have resident; 0: 256 MiB.
 	MemoryLimit int64 `json:"memoryLimit,omitempty"`
 }

@@ -43,6 +43,8 @@ type Message struct {
 	Failed *Failure `json:"failed,omitempty"`
 	// Health is all that is wrong with the volume by now; sent when it changes.
 	Health *Health `json:"health,omitempty"`
+	// Backing asks for what only the holder may do.
+	Backing *BackingRequest `json:"backing,omitempty"`
 	// Metrics is all that the engine has counted since its start, in MetricsFormat; sent every so often, and last at its end.
 	Metrics []byte `json:"metrics,omitempty"`
 }
@@ -84,6 +86,8 @@ const (
 type Order struct {
 	// Credentials: one descriptor comes with the message (SCM_RIGHTS), with new Credentials; used from the next request on.
 	Credentials bool `json:"credentials,omitempty"`
+	// Backing answers a BackingRequest.
+	Backing *BackingAnswer `json:"backing,omitempty"`
 	// Flush: commit every open file that can be committed, and answer nothing; the end of the engine follows.
 	Flush bool `json:"flush,omitempty"`
 }

@@ -6,6 +6,7 @@ package device
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -52,7 +53,8 @@ type Server struct {
 	workers  sync.WaitGroup
 	gone     chan struct{} // closed with ended
 
-	requests buffers
+	requests    buffers
+	passthrough bool
 }
 
 var errEnded = errors.New("the mount is gone")
@@ -93,10 +95,19 @@ func (s *Server) Start(ctx context.Context) error {
 		_ = s.write(out[:answered])
 		return fmt.Errorf("the kernel's FUSE protocol is too old: %w", unix.Errno(-errno))
 	}
+	s.passthrough = agreed(out)&fuse.CAP_PASSTHROUGH != 0
 	if err := s.write(out[:answered]); err != nil {
 		return fmt.Errorf("answer the first request of the kernel: %w", err)
 	}
 	return ctx.Err()
+}
+
+// Passthrough tells, after Start, whether the kernel can read files of this mount from others.
+func (s *Server) Passthrough() bool { return s.passthrough }
+
+// agreed are the flags of the answer to INIT: struct fuse_init_out, flags and flags2.
+func agreed(answer []byte) uint64 {
+	return uint64(binary.NativeEndian.Uint32(answer[replyHeader+12:])) | uint64(binary.NativeEndian.Uint32(answer[replyHeader+32:]))<<32
 }
 
 // Serve answers requests until the mount is gone, and waits for those that run: nil. Gone tells the file system to end them.
