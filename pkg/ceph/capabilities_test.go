@@ -13,9 +13,19 @@ func TestDocumentedCapabilities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	caps := ControllerCapabilities("dev", "warm", "warm-data")
+	for user, caps := range map[string][]string{
+		"strata-controller": ControllerCapabilities("dev", "warm", "warm-data"),
+		"strata-fencing":    FencingCapabilities("warm"),
+	} {
+		if want := documented(t, user, caps); !strings.Contains(string(text), want) {
+			t.Errorf("docs/security.md lacks:\n%s", want)
+		}
+	}
+}
+
+func documented(t *testing.T, user string, caps []string) string {
 	var b strings.Builder
-	b.WriteString("```sh\nceph auth get-or-create client.strata-controller \\\n")
+	b.WriteString("```sh\nceph auth get-or-create client." + user + " \\\n")
 	for i := 0; i < len(caps); i += 2 {
 		if strings.Contains(caps[i+1], "'") {
 			t.Errorf("a quote in %s would end the shell's word", caps[i+1])
@@ -26,7 +36,5 @@ func TestDocumentedCapabilities(t *testing.T) {
 		}
 	}
 	b.WriteString(" > keyring\n```\n")
-	if !strings.Contains(string(text), b.String()) {
-		t.Errorf("docs/security.md lacks:\n%s", b.String())
-	}
+	return b.String()
 }

@@ -13,6 +13,8 @@ type Conn interface {
 	Mgr(ctx context.Context, command map[string]any) ([]byte, error)
 	// Mon sends a command to the monitors.
 	Mon(ctx context.Context, command map[string]any) ([]byte, error)
+	// MDS sends a command to the metadata server that has a rank of the file system named fs.
+	MDS(ctx context.Context, fs string, rank int, command map[string]any) ([]byte, error)
 	// Tree is the directory tree of the CephFS file system named fs. It connects on first use.
 	Tree(fs string) Tree
 	// Objects are the objects of one RADOS namespace of one pool.

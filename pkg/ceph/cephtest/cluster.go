@@ -28,6 +28,7 @@ type Cluster struct {
 	fs      []*filesystem
 	objects map[objectKey]map[string]*lock // locks by object and name
 	users   map[string]user                // by entity, "client.NAME"
+	shutOut map[string]time.Time           // clients on the blocklist, by address, and until when
 	auto    bool                           // clones finish at once
 	mgrDown bool
 
@@ -48,13 +49,14 @@ type filesystem struct {
 	data    []*Pool
 	root    *node
 	clones  []*clone // in their sources' records, oldest first
+	clients []client // that have it mounted
 	mdsDown bool
 }
 
 // New returns a cluster like the one of hack/ceph: file system "warm" with the pools warm-meta, warm-data (first data pool, replicated)
 // and warm-ec (erasure-coded with overwrites), 1 TiB free in each.
 func New() *Cluster {
-	c := &Cluster{now: time.Now, objects: map[objectKey]map[string]*lock{}, users: map[string]user{}, changed: make(chan struct{})}
+	c := &Cluster{now: time.Now, objects: map[objectKey]map[string]*lock{}, users: map[string]user{}, shutOut: map[string]time.Time{}, changed: make(chan struct{})}
 	const tib = 1 << 40
 	c.AddPool(Pool{Name: "warm-meta", Free: tib})
 	c.AddPool(Pool{Name: "warm-data", Free: tib})

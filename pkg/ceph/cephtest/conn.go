@@ -151,6 +151,21 @@ func (c *Conn) Mon(ctx context.Context, command map[string]any) ([]byte, error) 
 	return do(ctx, c, Mon, prefix, args, func() ([]byte, error) { return c.cluster.monCommand(prefix, args) })
 }
 
+// MDS sends a command to a metadata server.
+func (c *Conn) MDS(ctx context.Context, fs string, _ int, command map[string]any) ([]byte, error) {
+	prefix, args := arguments(command)
+	return do(ctx, c, MDS, prefix, args, func() ([]byte, error) {
+		f := c.cluster.filesystem(fs)
+		switch {
+		case f == nil:
+			return nil, fail(syscall.ENOENT, "no file system %s", fs)
+		case f.mdsDown:
+			return nil, errWait
+		}
+		return f.mdsCommand(prefix, args)
+	})
+}
+
 // arguments are those of a command as they arrive: what JSON makes of them.
 func arguments(command map[string]any) (prefix string, args map[string]any) {
 	raw, err := json.Marshal(command)

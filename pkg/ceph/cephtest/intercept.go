@@ -19,6 +19,7 @@ type Kind string
 const (
 	Mgr     Kind = "mgr"
 	Mon     Kind = "mon"
+	MDS     Kind = "mds"
 	Tree    Kind = "tree"
 	Objects Kind = "objects"
 )
@@ -55,7 +56,7 @@ type Action struct {
 
 // Counts is how many calls there were.
 type Counts struct {
-	Mgr, Mon, Tree, Objects int
+	Mgr, Mon, MDS, Tree, Objects int
 	// Ops counts by Op.
 	Ops map[string]int
 }
@@ -99,6 +100,8 @@ func (h *hooks) begin(call Call) Action {
 		n.Mgr++
 	case Mon:
 		n.Mon++
+	case MDS:
+		n.MDS++
 	case Tree:
 		n.Tree++
 	case Objects:

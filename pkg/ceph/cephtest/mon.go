@@ -53,6 +53,8 @@ func (c *Cluster) monCommand(prefix string, args map[string]any) ([]byte, error)
 		entity, _ := args["entity"].(string)
 		delete(c.users, entity)
 		return nil, nil
+	case "osd blocklist":
+		return nil, c.blocklist(args)
 	default:
 		return nil, fail(syscall.EINVAL, "command not known")
 	}

@@ -51,6 +51,12 @@ func (c *traced) Mon(ctx context.Context, command map[string]any) ([]byte, error
 	return c.command(ctx, "mon", c.Conn.Mon, command)
 }
 
+func (c *traced) MDS(ctx context.Context, fs string, rank int, command map[string]any) ([]byte, error) {
+	return c.command(ctx, "mds", func(ctx context.Context, command map[string]any) ([]byte, error) {
+		return c.Conn.MDS(ctx, fs, rank, command)
+	}, command)
+}
+
 func (c *traced) command(ctx context.Context, to string, send func(context.Context, map[string]any) ([]byte, error), command map[string]any) ([]byte, error) {
 	prefix, _ := command["prefix"].(string)
 	ctx, end := c.tracer.span(ctx, to+" "+prefix)

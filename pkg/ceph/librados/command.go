@@ -1,14 +1,16 @@
 package librados
 
-// Commands to the manager and the monitors.
+// Commands to the manager, the monitors and the metadata servers.
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 
+	"github.com/ceph/go-ceph/cephfs"
 	"github.com/ceph/go-ceph/rados"
 )
 
@@ -51,6 +53,22 @@ func (c *Conn) Mon(ctx context.Context, command map[string]any) ([]byte, error) 
 				return out, answer(op, err)
 			}
 			return out, refused(op, err, status)
+		})
+	})
+}
+
+// MDS sends a command to a metadata server, through a mount of the file system.
+func (c *Conn) MDS(ctx context.Context, fs string, rank int, command map[string]any) ([]byte, error) {
+	op := describe("mds."+fs+":"+strconv.Itoa(rank), command)
+	raw, err := encode(op, command)
+	if err != nil {
+		return nil, err
+	}
+	t := c.treeOf(fs)
+	return run(ctx, t.slots, op, func() ([]byte, error) {
+		return with(t.mount, shutOut, func(m *cephfs.MountInfo) ([]byte, error) {
+			out, status, err := m.MdsCommand(fs+":"+strconv.Itoa(rank), [][]byte{raw})
+			return out, refused(op, err, words(status))
 		})
 	})
 }

@@ -110,7 +110,9 @@ func connect(o Options, monTimeout time.Duration) (*rados.Conn, error) {
 }
 
 // Tree is the tree of the file system named fs.
-func (c *Conn) Tree(fs string) ceph.Tree {
+func (c *Conn) Tree(fs string) ceph.Tree { return c.treeOf(fs) }
+
+func (c *Conn) treeOf(fs string) *tree {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t, ok := c.trees[fs]
