@@ -9,6 +9,7 @@
 //	  controller:                    # only in the controller's file
 //	    user: strata-controller
 //	    keyFile: /etc/strata/key     # the bare key; or keyringFile, a Ceph keyring
+//	  fencing: {user: strata-fencing, keyringFile: /etc/strata/fencing} # optional, likewise: who may see clients and shut them out
 //	  defaults: {fsName: warm, pool: warm-ec}
 //	  lockPool: warm-data           # default: the first data pool of the file system
 package clusters
@@ -25,6 +26,7 @@ type Cluster struct {
 	// NamePrefix begins the names of this Kubernetes cluster's subvolume groups; at most 16 bytes. Empty only in a node's file.
 	NamePrefix string
 	Credential *Credential       // nil in a node's file
+	Fencing    *Credential       // of who may see the clients of the file systems and shut them out; nil: nobody may
 	Defaults   map[string]string // StorageClass parameters of the warm tier, for classes that don't give them
 	LockPool   string            // replicated pool that holds the locks between controllers; empty: the first data pool of the file system
 }
@@ -36,12 +38,18 @@ func (c Cluster) clone() Cluster {
 		cred := *c.Credential
 		c.Credential = &cred
 	}
+	if c.Fencing != nil {
+		cred := *c.Fencing
+		c.Fencing = &cred
+	}
 	return c
 }
 
 func (c Cluster) equal(o Cluster) bool {
-	sameCredential := c.Credential == nil && o.Credential == nil ||
-		c.Credential != nil && o.Credential != nil && *c.Credential == *o.Credential
-	return c.ID == o.ID && c.NamePrefix == o.NamePrefix && c.LockPool == o.LockPool && sameCredential &&
+	return c.ID == o.ID && c.NamePrefix == o.NamePrefix && c.LockPool == o.LockPool && same(c.Credential, o.Credential) && same(c.Fencing, o.Fencing) &&
 		slices.Equal(c.Monitors, o.Monitors) && maps.Equal(c.Defaults, o.Defaults)
+}
+
+func same(a, b *Credential) bool {
+	return a == nil && b == nil || a != nil && b != nil && *a == *b
 }

@@ -15,8 +15,8 @@ type mistakes struct{ yamlfile.Mistakes }
 
 var (
 	fileKeys       = []string{"clusters"}
-	clusterKeys    = []string{"clusterID", "monitors", "namePrefix", "controller", "defaults", "lockPool"}
-	controllerKeys = []string{"user", "keyFile", "keyringFile"}
+	clusterKeys    = []string{"clusterID", "monitors", "namePrefix", "controller", "fencing", "defaults", "lockPool"}
+	credentialKeys = []string{"user", "keyFile", "keyringFile"}
 )
 
 // decode reads the text into clusters. Only its shape is checked here: keys, types and that each is given once.
@@ -43,13 +43,19 @@ func (m *mistakes) cluster(field string, v any) Cluster {
 		c.Defaults[key] = m.Text(field+".defaults."+key, defaults[key])
 	}
 	if v, given := o["controller"]; given {
-		field += ".controller"
-		o := m.Object(field, v, controllerKeys)
-		c.Credential = &Credential{
-			User:        m.Text(field+".user", o["user"]),
-			KeyFile:     m.Text(field+".keyFile", o["keyFile"]),
-			KeyringFile: m.Text(field+".keyringFile", o["keyringFile"]),
-		}
+		c.Credential = m.credential(field+".controller", v)
+	}
+	if v, given := o["fencing"]; given {
+		c.Fencing = m.credential(field+".fencing", v)
 	}
 	return c
+}
+
+func (m *mistakes) credential(field string, v any) *Credential {
+	o := m.Object(field, v, credentialKeys)
+	return &Credential{
+		User:        m.Text(field+".user", o["user"]),
+		KeyFile:     m.Text(field+".keyFile", o["keyFile"]),
+		KeyringFile: m.Text(field+".keyringFile", o["keyringFile"]),
+	}
 }

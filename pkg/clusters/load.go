@@ -73,6 +73,9 @@ func parse(o Options, text []byte) ([]Cluster, error) {
 		m.checkMonitors(field+".monitors", c.Monitors)
 		m.checkPrefix(field+".namePrefix", c.NamePrefix, o.Controller)
 		m.checkCredential(field+".controller", c.Credential, o.Controller)
+		if c.Fencing != nil {
+			m.checkCredential(field+".fencing", c.Fencing, o.Controller)
+		}
 		if len(m.Mistakes) == before && o.Validate != nil {
 			if err := o.Validate(c.clone()); err != nil {
 				m.Add(field, "%v", err)

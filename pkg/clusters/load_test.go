@@ -41,6 +41,7 @@ clusters:
   monitors: ["127.0.0.1:40000", "[fd00::1]:3300", "mon-c.example.com:3300"]
   namePrefix: dev
   controller: {user: strata-controller, keyFile: KEY}
+  fencing: {user: strata-fencing, keyFile: KEY}
   defaults: {fsName: warm, pool: warm-ec, mode: "0755"}
   lockPool: warm-data
 `
@@ -55,6 +56,7 @@ func TestLoadReadsEveryField(t *testing.T) {
 		Monitors:   []string{"127.0.0.1:40000", "[fd00::1]:3300", "mon-c.example.com:3300"},
 		NamePrefix: "dev",
 		Credential: &Credential{User: "strata-controller", KeyFile: key},
+		Fencing:    &Credential{User: "strata-fencing", KeyFile: key},
 		Defaults:   map[string]string{"fsName": "warm", "pool": "warm-ec", "mode": "0755"},
 		LockPool:   "warm-data",
 	}}
@@ -121,6 +123,9 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		{"user with client.", replaced("user: strata", "user: client.strata"), []string{`must stand without "client.": "strata-controller"`}},
 		{"no key", replaced(", keyFile: KEY", ""), []string{"one of keyFile and keyringFile is needed"}},
 		{"two keys", replaced("keyFile: KEY", "keyFile: KEY, keyringFile: KEY"), []string{"only one of"}},
+		{"no user for fencing", replaced("fencing: {user: strata-fencing, ", "fencing: {"), []string{"clusters[0].fencing.user: is missing"}},
+		{"key of fencing that isn't there", replaced("fencing: {user: strata-fencing, keyFile: KEY}", "fencing: {user: f, keyFile: /nowhere/key}"), []string{"clusters[0].fencing:", "client.f", "no such file"}},
+		{"unknown key of fencing", replaced("fencing: {user: strata-fencing, keyFile: KEY}", "fencing: {user: f, keyfile: KEY}"), []string{`clusters[0].fencing: unknown key "keyfile"`}},
 		{"relative path", replaced("keyFile: KEY", "keyFile: key"), []string{`"key" must be absolute`}},
 		{"key file that isn't there", replaced("keyFile: KEY", "keyFile: /nowhere/key"), []string{"client.strata-controller", "no such file"}},
 		{"several mistakes", replaced("namePrefix: dev", "namePrefix: Dev") + "- {clusterID: other}",
@@ -141,8 +146,11 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestANodesFileMustNotHoldACredential(t *testing.T) {
-	if _, _, err := load(t, good, false); err == nil || !strings.Contains(err.Error(), "clusters[0].controller: must not stand in a node's file") {
-		t.Errorf("got %v", err)
+	_, _, err := load(t, good, false)
+	for _, field := range []string{"controller", "fencing"} {
+		if err == nil || !strings.Contains(err.Error(), "clusters[0]."+field+": must not stand in a node's file") {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 
