@@ -94,7 +94,7 @@ func (b *Backend) claim(ctx context.Context, s site, from snapshotRef, g grant, 
 		if g.pool, err = poolOf(ctx, s, rec.Path); err != nil {
 			return rec, err
 		}
-		if err := b.give(ctx, s, g); err != nil {
+		if err := b.give(ctx, s, &g); err != nil {
 			return rec, err
 		}
 	}
@@ -135,9 +135,9 @@ func (b *Backend) reap(ctx context.Context, s site, from snapshotRef) (err error
 		}
 		if unfinished(err) {
 			h := holder{sub: ceph.Subvolume{Group: from.sub.Group, Name: name}, backed: true}
-			var had bool
-			if had, err = b.takeBack(ctx, s, h); err == nil && had {
-				err = forgetIdentity(ctx, s, h)
+			var t taken
+			if t, err = b.takeBack(ctx, s, h); err == nil && t.had {
+				err = b.forgetIdentity(ctx, s, h, t)
 			}
 			if err == nil {
 				err = removeDir(ctx, s.tree(), own)
@@ -157,7 +157,7 @@ func (b *Backend) reap(ctx context.Context, s site, from snapshotRef) (err error
 // deleteBacked removes a volume that is served from a snapshot; the snapshot stays.
 func (b *Backend) deleteBacked(ctx context.Context, s site, ref volumeRef) error {
 	own, h := backedPath(s, ref.sub), holder{sub: ref.sub, backed: true}
-	had, err := b.takeBack(ctx, s, h)
+	t, err := b.takeBack(ctx, s, h)
 	if err != nil {
 		return err
 	}
@@ -175,8 +175,8 @@ func (b *Backend) deleteBacked(ctx context.Context, s site, ref volumeRef) error
 		}
 		failpoint.Hit("warm/backed/after-release")
 	}
-	if err := removeDir(ctx, s.tree(), own); err != nil || !had {
+	if err := removeDir(ctx, s.tree(), own); err != nil || !t.had {
 		return err
 	}
-	return forgetIdentity(ctx, s, h)
+	return b.forgetIdentity(ctx, s, h, t)
 }

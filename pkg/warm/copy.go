@@ -306,14 +306,15 @@ func (b *Backend) completeCopy(ctx context.Context, s site, want wanted) (_ volu
 	if err := b.removeTemporary(ctx, s, rec); err != nil {
 		return volume.Volume{}, err
 	}
-	if err := b.give(ctx, s, want.grant(rec.Path)); err != nil {
+	g := want.grant(rec.Path)
+	if err := b.give(ctx, s, &g); err != nil {
 		return volume.Volume{}, err
 	}
 	failpoint.Hit("warm/clone/before-ready")
 	size := rec.Copy.Size
 	rec.Copy = nil
 	if err := replaceRecord(ctx, s, want.sub, rec); err != nil {
-		return volume.Volume{}, b.abandon(ctx, s, want.grant(rec.Path), interrupted(err))
+		return volume.Volume{}, b.abandon(ctx, s, g, interrupted(err))
 	}
 	failpoint.Hit("warm/clone/after-ready")
 	return want.volume(rec.Path, size), nil

@@ -214,7 +214,8 @@ func (b *Backend) createEmpty(ctx context.Context, s site, want wanted, found bo
 	if err := dress(ctx, s, path, want.sub, c); err != nil {
 		return volume.Volume{}, interrupted(err)
 	}
-	if err := b.give(ctx, s, want.grant(path)); err != nil {
+	g := want.grant(path)
+	if err := b.give(ctx, s, &g); err != nil {
 		return volume.Volume{}, err
 	}
 	failpoint.Hit("warm/create/before-record")
@@ -222,10 +223,10 @@ func (b *Backend) createEmpty(ctx context.Context, s site, want wanted, found bo
 		Cluster: s.cluster.NamePrefix, Size: want.size, Identity: want.may}
 	err = createRecord(ctx, s, want.sub, rec)
 	if errors.Is(err, syscall.EEXIST) {
-		return b.lost(ctx, s, want)
+		return b.lost(ctx, s, want, &g)
 	}
 	if err != nil {
-		return volume.Volume{}, b.abandon(ctx, s, want.grant(path), interrupted(err))
+		return volume.Volume{}, b.abandon(ctx, s, g, interrupted(err))
 	}
 	failpoint.Hit("warm/create/after-record")
 	return want.volume(path, want.size), nil
@@ -252,8 +253,8 @@ func interrupted(err error) error {
 }
 
 // lost answers when another controller finished the volume first. Our manager command has set its quota anew, maybe after it
-// had been grown: that is taken back.
-func (b *Backend) lost(ctx context.Context, s site, want wanted) (_ volume.Volume, err error) {
+// had been grown, and we have stored a key, maybe after it had been rotated: that is taken back.
+func (b *Backend) lost(ctx context.Context, s site, want wanted, g *grant) (_ volume.Volume, err error) {
 	lock, err := b.lock(ctx, s, "volume", want.sub.String(), "restore the size")
 	if err != nil {
 		return volume.Volume{}, err
@@ -270,6 +271,11 @@ func (b *Backend) lost(ctx context.Context, s site, want wanted) (_ volume.Volum
 		}
 	}
 	v, err := b.existing(ctx, s, want, rec)
+	if err == nil {
+		if err = b.give(ctx, s, g); errors.Is(err, errFenced) {
+			err = nil // since it was finished
+		}
+	}
 	return v, interrupted(err)
 }
 

@@ -39,15 +39,15 @@ func (b *Backend) Delete(ctx context.Context, id volume.ID) error {
 // delete removes first what opens the volume, then its data, and last the sign that it had an identity.
 func (b *Backend) delete(ctx context.Context, s site, sub ceph.Subvolume) error {
 	h := holder{sub: sub}
-	had, err := b.takeBack(ctx, s, h)
+	t, err := b.takeBack(ctx, s, h)
 	if err != nil {
 		return err
 	}
-	if err := b.deleteData(ctx, s, sub); err != nil || !had {
+	if err := b.deleteData(ctx, s, sub); err != nil || !t.had {
 		return err
 	}
 	failpoint.Hit("warm/delete/before-identity")
-	return forgetIdentity(ctx, s, h)
+	return b.forgetIdentity(ctx, s, h, t)
 }
 
 func (b *Backend) deleteData(ctx context.Context, s site, sub ceph.Subvolume) error {

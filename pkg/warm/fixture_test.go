@@ -33,6 +33,7 @@ type options struct {
 	copyWait time.Duration
 	more     []clusters.Cluster
 	noKeeper bool
+	noFencer bool
 }
 
 func newLab(t testing.TB, o options) *lab {
@@ -48,8 +49,11 @@ func (l *lab) another(o options) *warm.Backend {
 	if o.copyWait == 0 {
 		o.copyWait = 5 * time.Second
 	}
-	all := append([]clusters.Cluster{{ID: "lab", Monitors: []string{"127.0.0.1:3300"}, NamePrefix: "dev",
-		Defaults: map[string]string{"fsName": "warm", "pool": "warm-ec"}}}, o.more...)
+	lab := clusters.Cluster{ID: "lab", Monitors: []string{"127.0.0.1:3300"}, NamePrefix: "dev", Defaults: map[string]string{"fsName": "warm", "pool": "warm-ec"}}
+	if !o.noFencer {
+		lab.Fencing = &clusters.Credential{User: "strata-fencing"}
+	}
+	all := append([]clusters.Cluster{lab}, o.more...)
 	options := warm.Options{Clusters: clusters.Static(all...), Lease: o.lease, CopyWait: o.copyWait,
 		Dial: func(context.Context, clusters.Cluster) (ceph.Conn, error) { return l.ceph.Conn(), nil }}
 	if !o.noKeeper {

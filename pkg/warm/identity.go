@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -86,10 +87,17 @@ func secretName(a access, o volume.Owner) (string, error) {
 	return o.PV, nil
 }
 
-// identityRecord is what a directory of the index says of an identity.
+// identityRecord is what a directory of the index says of the identities of a volume. What it names may not have been made yet, or be
+// gone already; what it doesn't name isn't there.
 type identityRecord struct {
 	Volume volume.ID `json:"volume"`
 	Secret string    `json:"secret"`
+	// Generation counts the rotations. Its secret is to have this one's key.
+	Generation int `json:"generation,omitempty"`
+	// Oldest is the first generation that wasn't retired.
+	Oldest int `json:"oldest,omitempty"`
+	// Fenced: the volume has no identity and no secret until the fence is undone.
+	Fenced bool `json:"fenced,omitempty"`
 }
 
 // holder is a volume as far as its identity is concerned.
@@ -110,12 +118,34 @@ func identityPath(s site, h holder) string {
 	return path.Join(indexRoot, s.cluster.NamePrefix, "identities", h.kind(), h.sub.Group, h.sub.Name)
 }
 
-// identityName is strata.<namePrefix>.<volume or snapshot>.<team>.<fsName>.<name>. Only the last part may hold a '.', so no two
-// volumes share one.
-func identityName(s site, h holder) string {
+// identityName is strata.<namePrefix>.<volume or snapshot>.<team>.<fsName>.<name>, and of those that rotations made
+// strata.<namePrefix>.volume-<generation>.…. Only the last part may hold a '.', so no two volumes share one.
+func identityName(s site, h holder, generation int) string {
 	prefix, team, _ := strings.Cut(h.sub.Group, groupSeparator)
 	fs := strings.NewReplacer("_", "__", ".", "_d").Replace(s.fs.Name())
-	return strings.Join([]string{"strata", prefix, h.kind(), team, fs, h.sub.Name}, ".")
+	kind := h.kind()
+	if generation > 0 {
+		kind += "-" + strconv.Itoa(generation)
+	}
+	return strings.Join([]string{"strata", prefix, kind, team, fs, h.sub.Name}, ".")
+}
+
+// names are those of the identities from one generation to another.
+func names(s site, h holder, from, to int) (list []string) {
+	for n := from; n <= to; n++ {
+		list = append(list, identityName(s, h, n))
+	}
+	return list
+}
+
+// unmint removes identities, the newest last: it is the one that the secret has.
+func unmint(ctx context.Context, s site, names []string) error {
+	for _, name := range names {
+		if err := ceph.Unmint(ctx, s.conn, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // grant is an identity to be made.
@@ -127,10 +157,18 @@ type grant struct {
 	path   string
 	pool   string
 	of     ceph.Subvolume // whose objects they are
+	// given is the record by which give made it.
+	given identityRecord
 }
 
-// give makes the identity of a volume and stores its key, or finds both. Without one to be made it does nothing.
-func (b *Backend) give(ctx context.Context, s site, g grant) error {
+func (g grant) identity(s site, generation int) ceph.Identity {
+	return ceph.Identity{Name: identityName(s, g.holder, generation), FS: s.fs.Name(), Path: g.path, Pool: g.pool, Namespace: namespaceOf(g.of),
+		ReadOnly: g.may == accessRead}
+}
+
+// give makes the identity of a volume and stores its key, or finds both. Without one to be made it does nothing. A request that is late
+// doesn't undo a rotation: it goes by the generation that the index names.
+func (b *Backend) give(ctx context.Context, s site, g *grant) error {
 	if g.may == accessNone {
 		return nil
 	}
@@ -139,20 +177,49 @@ func (b *Backend) give(ctx context.Context, s site, g grant) error {
 		return err
 	}
 	failpoint.Hit("warm/identity/after-directory")
-	if err := writeAttr(ctx, s.tree().SetXattr, own, identityRecord{Volume: g.id, Secret: g.secret}); err != nil {
-		return err
+	g.given = identityRecord{Volume: g.id, Secret: g.secret}
+	err := writeAttr(ctx, s.tree().CreateXattr, own, g.given)
+	if errors.Is(err, syscall.EEXIST) {
+		err = adopt(ctx, s, g)
+	}
+	if err != nil {
+		return interrupted(err)
+	}
+	if g.given.Fenced {
+		return errFenced
 	}
 	failpoint.Hit("warm/identity/after-record")
-	i := ceph.Identity{Name: identityName(s, g.holder), FS: s.fs.Name(), Path: g.path, Pool: g.pool, Namespace: namespaceOf(g.of), ReadOnly: g.may == accessRead}
-	key, err := ceph.Mint(ctx, s.conn, i)
+	err = b.mint(ctx, s, *g, g.given)
 	if errors.Is(err, ceph.ErrOtherCapabilities) {
 		// That of a former volume of this name, which was removed by hand: nobody has been given this one yet.
-		if err := ceph.Unmint(ctx, s.conn, i.Name); err != nil {
+		if err := unmint(ctx, s, names(s, g.holder, g.given.Oldest, g.given.Generation)); err != nil {
 			return err
 		}
 		failpoint.Hit("warm/identity/after-former")
-		key, err = ceph.Mint(ctx, s.conn, i)
+		err = b.mint(ctx, s, *g, g.given)
 	}
+	return err
+}
+
+// adopt takes over the record that is there: of a request before, or of a former volume of this name.
+func adopt(ctx context.Context, s site, g *grant) error {
+	own := identityPath(s, g.holder)
+	have, err := readAttr[identityRecord](ctx, s, own)
+	if err != nil {
+		return err
+	}
+	g.given = have
+	if have.Volume == g.id && have.Secret == g.secret {
+		return nil
+	}
+	g.given.Volume, g.given.Secret = g.id, g.secret
+	return writeAttr(ctx, s.tree().SetXattr, own, g.given)
+}
+
+// mint makes the identity of the newest generation of a record and stores its key, or finds both.
+func (b *Backend) mint(ctx context.Context, s site, g grant, rec identityRecord) error {
+	i := g.identity(s, rec.Generation)
+	key, err := ceph.Mint(ctx, s.conn, i)
 	if err != nil {
 		return err
 	}
@@ -164,33 +231,52 @@ func (b *Backend) give(ctx context.Context, s site, g grant) error {
 	return nil
 }
 
-// takeBack removes the identity of a volume and its secret. had: there was one, or it was in the making; then the directory of the index
+// taken is what takeBack found: whether the volume has, or had, an identity, and up to which generation they were removed.
+type taken struct {
+	had  bool
+	upTo int // -1: none
+}
+
+// takeBack removes the identities of a volume and its secret. When it had one, or one was in the making, the directory of the index
 // stays, for forgetIdentity to remove as the last of the volume.
-func (b *Backend) takeBack(ctx context.Context, s site, h holder) (had bool, err error) {
+func (b *Backend) takeBack(ctx context.Context, s site, h holder) (taken, error) {
 	rec, err := readAttr[identityRecord](ctx, s, identityPath(s, h))
 	if unfinished(err) { // without a record nothing was made yet
-		return !ceph.Absent(err), nil
+		return taken{had: !ceph.Absent(err), upTo: -1}, nil
 	}
 	if err != nil {
-		return false, err
+		return taken{}, err
 	}
 	if b.keeper == nil {
-		return true, errNoKeeper("removing volume " + string(rec.Volume) + ", which has an identity of its own,")
+		return taken{}, errNoKeeper("removing volume " + string(rec.Volume) + ", which has an identity of its own,")
 	}
 	failpoint.Hit("warm/identity/before-removal")
-	if err := ceph.Unmint(ctx, s.conn, identityName(s, h)); err != nil {
-		return true, err
+	if err := unmint(ctx, s, names(s, h, rec.Oldest, rec.Generation)); err != nil {
+		return taken{}, err
 	}
 	failpoint.Hit("warm/identity/after-removal")
 	if err := b.keeper.Drop(ctx, rec.Secret, rec.Volume); err != nil {
-		return true, err
+		return taken{}, err
 	}
 	failpoint.Hit("warm/identity/after-drop")
-	return true, nil
+	return taken{had: true, upTo: rec.Generation}, nil
 }
 
-// forgetIdentity removes the directory of the index, as the last of a volume.
-func forgetIdentity(ctx context.Context, s site, h holder) error {
+// forgetIdentity removes the directory of the index, as the last of a volume. A rotation that began before the volume went may have
+// named another generation meanwhile; one that finds the volume gone takes back what it made by itself.
+func (b *Backend) forgetIdentity(ctx context.Context, s site, h holder, t taken) error {
+	rec, err := readAttr[identityRecord](ctx, s, identityPath(s, h))
+	switch {
+	case ceph.Absent(err):
+		return nil
+	case errors.Is(err, syscall.ENODATA): // never had a record
+	case err != nil:
+		return err
+	case rec.Generation > t.upTo:
+		if _, err := b.takeBack(ctx, s, h); err != nil {
+			return err
+		}
+	}
 	return removeDir(ctx, s.tree(), identityPath(s, h))
 }
 
@@ -208,9 +294,9 @@ func (b *Backend) abandon(ctx context.Context, s site, g grant, err error) error
 		return err
 	}
 	return errors.Join(err,
-		ceph.Unmint(ctx, s.conn, identityName(s, g.holder)),
+		unmint(ctx, s, names(s, g.holder, g.given.Oldest, g.given.Generation)),
 		b.keeper.Drop(ctx, g.secret, g.id),
-		forgetIdentity(ctx, s, g.holder))
+		b.forgetIdentity(ctx, s, g.holder, taken{had: true, upTo: g.given.Generation}))
 }
 
 // poolOf is the pool of a directory's files.
@@ -252,9 +338,9 @@ func (b *Backend) revoke(ctx context.Context, s site, id volume.ID, h holder) er
 			return err
 		}
 	}
-	had, err := b.takeBack(ctx, s, h)
-	if err != nil || !had {
+	t, err := b.takeBack(ctx, s, h)
+	if err != nil || !t.had {
 		return err
 	}
-	return forgetIdentity(ctx, s, h)
+	return b.forgetIdentity(ctx, s, h, t)
 }
