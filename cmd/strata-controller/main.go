@@ -31,6 +31,8 @@ run, though the sidecars of Kubernetes elect one to work.
 
   strata-controller inspect --help     what operators can ask it about the clusters
   strata-controller revoke --help      remove the identities of volumes that aren't there
+  strata-controller rotate --help      give volumes new keys, and retire the old ones
+  strata-controller fence --help       take volumes from all who have them
 
 Flags:
 `
@@ -41,6 +43,9 @@ func main() {
 	}
 	if len(os.Args) > 1 && os.Args[1] == "revoke" {
 		os.Exit(revokeMain(os.Args[2:]))
+	}
+	if len(os.Args) > 1 && (os.Args[1] == "rotate" || os.Args[1] == "fence") {
+		os.Exit(keysMain(os.Args[1], os.Args[2:]))
 	}
 	if err := run(); err != nil {
 		klog.ErrorS(err, "strata-controller stops")

@@ -14,6 +14,7 @@ const APIVersion = "inspect.csi.strata.dev/v1"
 const (
 	KindDoctor    = "Doctor"
 	KindInventory = "Inventory"
+	KindKeys      = "KeyList"
 )
 
 // Header begins every document.
@@ -98,9 +99,10 @@ type Inventory struct {
 
 // Identity is a Ceph user that was made for one volume. Its key isn't looked at.
 type Identity struct {
-	User       string     `json:"user"`   // "client.NAME"
-	Volume     string     `json:"volume"` // id of the volume that it was made for
-	Secret     string     `json:"secret"` // in which its key was stored, in the driver's namespace; "" when it was never
+	User       string     `json:"user"`             // "client.NAME", that whose key the secret has
+	Former     []string   `json:"former,omitempty"` // those before it that weren't retired
+	Volume     string     `json:"volume"`           // id of the volume that it was made for
+	Secret     string     `json:"secret"`           // in which its key was stored, in the driver's namespace; "" when it was never
 	Cluster    string     `json:"cluster"`
 	FileSystem string     `json:"fileSystem"`
 	Directory  string     `json:"directory"` // of the index, in the file system

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/strata-csi/strata/pkg/volume"
@@ -14,7 +15,9 @@ import (
 
 // identityRecord is what the index says of one, in the fields that matter here.
 type identityRecord struct {
-	Secret string `json:"secret"`
+	Secret     string `json:"secret"`
+	Generation int    `json:"generation"`
+	Oldest     int    `json:"oldest"`
 }
 
 // identities lists those of a file system's volumes.
@@ -46,8 +49,7 @@ func (s site) identities(ctx context.Context) ([]Identity, error) {
 func (s site) identity(ctx context.Context, dir, kind, group, name string) (Identity, error) {
 	prefix, team, _ := strings.Cut(group, groupSeparator)
 	fs := strings.NewReplacer("_", "__", ".", "_d").Replace(s.place.FileSystem)
-	i := Identity{Cluster: s.place.Cluster, FileSystem: s.place.FileSystem, Directory: dir,
-		User: strings.Join([]string{"client.strata", prefix, kind, team, fs, name}, ".")}
+	i := Identity{Cluster: s.place.Cluster, FileSystem: s.place.FileSystem, Directory: dir}
 	parts := []string{s.place.Cluster, s.place.FileSystem, group, name}
 	if kind == "snapshot" {
 		parts = append(parts, readOnlyMark)
@@ -64,5 +66,15 @@ func (s site) identity(ctx context.Context, dir, kind, group, name string) (Iden
 		return i, err
 	}
 	i.Secret = rec.Secret
+	for n := rec.Oldest; n <= rec.Generation; n++ {
+		generation := kind
+		if n > 0 {
+			generation += "-" + strconv.Itoa(n)
+		}
+		if i.User != "" {
+			i.Former = append(i.Former, i.User)
+		}
+		i.User = strings.Join([]string{"client.strata", prefix, generation, team, fs, name}, ".")
+	}
 	return i, nil
 }

@@ -18,13 +18,13 @@ import (
 // The exit codes.
 const (
 	ExitOK      = 0
-	ExitFound   = 1 // doctor: a check failed; orphans: there are some
+	ExitFound   = 1 // doctor: a check failed; orphans: there are some; rotate, fence: not with all volumes
 	ExitNotSeen = 2 // something couldn't be looked at, or the command line is wrong
 )
 
 const long = `kubectl strata shows operators of Strata what Kubernetes and the clusters behind it say of volumes.
 
-It only reads, "orphans --remove-identities" excepted. What it asks Ceph goes through strata-controller: it is
+It only reads, "orphans --remove-identities", "rotate" and "fence" excepted. What it asks Ceph goes through strata-controller: it is
 run once more, as "strata-controller inspect", in the container of a ready controller pod, with its credential. So
 this tool needs no way to Ceph, and its user the right to pods/exec in the driver's namespace.`
 
@@ -32,6 +32,8 @@ const examples = `  kubectl strata doctor                    is everything as it
   kubectl strata volumes                   who has which volume, how full, on which nodes
   kubectl strata usage --price warm=0.03   per team and tier, with what a month costs
   kubectl strata orphans                   what nobody seems to want any more
+  kubectl strata rotate vision/data        a new key for a volume, without touching what runs
+  kubectl strata fence vision/data         take a volume from everybody who has it
   kubectl strata volumes -o json | jq -r '.volumes[] | select(.used > 0.9 * .size) | .namespace + "/" + .pvc'`
 
 // exit is an error that is a code alone: what it stands for has been printed.
@@ -83,7 +85,7 @@ func newCommand(tiers Tiers, connect func(Access) (Clients, error)) *cobra.Comma
 		}
 	}
 	_ = root.RegisterFlagCompletionFunc("output", complete("table", "wide", "json")) // fails for an unknown flag only
-	root.AddCommand(doctorCommand(o, tiers), volumesCommand(o), usageCommand(o), orphansCommand(o))
+	root.AddCommand(doctorCommand(o, tiers), volumesCommand(o), usageCommand(o), orphansCommand(o), rotateCommand(o), fenceCommand(o))
 	return root
 }
 

@@ -44,15 +44,14 @@ func (c Clients) inspect(ctx context.Context, into any, kind string, args ...str
 	return decodeInspect(raw, into, kind)
 }
 
-// revoke runs `strata-controller revoke` in a pod of the controller.
-func (c Clients) revoke(ctx context.Context, volume string) error {
+// change runs one of the controller's programs that change something, with its configuration: revoke, rotate, fence.
+func (c Clients) change(ctx context.Context, program string, args ...string) ([]byte, error) {
 	pod, container, err := c.controllerPod(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = c.Exec.Run(ctx, c.Namespace, pod, container.Name, slices.Concat([]string{programOf(container), "revoke", volume},
+	return c.Exec.Run(ctx, c.Namespace, pod, container.Name, slices.Concat([]string{programOf(container), program}, args,
 		flagOf(container, "--cluster-config"), flagOf(container, "--kubeconfig"), flagOf(container, "--namespace")))
-	return err
 }
 
 // controllerPod is a pod in which the controller can be asked, and the container.

@@ -53,7 +53,8 @@ type controller struct {
 	doctor    inspect.Doctor
 	inventory inspect.Inventory
 	err       error
-	revokeErr error // of strata-controller revoke
+	revokeErr error                            // of strata-controller revoke
+	keys      func(volume string) inspect.Keys // what strata-controller rotate and fence did with a volume
 	commands  [][]string
 }
 
@@ -64,6 +65,15 @@ func (c *controller) Run(_ context.Context, namespace, pod, container string, co
 	}
 	if slices.Contains(command, "revoke") {
 		return nil, c.revokeErr
+	}
+	if i := slices.IndexFunc(command, func(a string) bool { return a == "rotate" || a == "fence" }); i >= 0 {
+		list := inspect.NewKeyList()
+		for _, a := range command[i+1:] {
+			if !strings.HasPrefix(a, "--") {
+				list.Volumes = append(list.Volumes, c.keys(a))
+			}
+		}
+		return json.Marshal(list)
 	}
 	if slices.Contains(command, "doctor") {
 		return json.Marshal(c.doctor)

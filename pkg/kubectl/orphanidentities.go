@@ -50,6 +50,9 @@ func (c Clients) identityOrphans(s stored) (out []Orphan) {
 		}
 		o := Orphan{Kind: OrphanIdentity, Name: identity.User, Cluster: identity.Cluster, Volume: identity.Volume, Since: identity.Changed,
 			Why: "its volume " + identity.Volume + " isn't there: whoever has the key opens nothing with it, and would again if a volume came in its place", Remove: []string{"ceph auth rm " + identity.User}}
+		for _, user := range identity.Former {
+			o.Remove = append(o.Remove, "ceph auth rm "+user)
+		}
 		if identity.Secret != "" {
 			o.Remove = append(o.Remove, fmt.Sprintf("kubectl -n %s delete secret %s --ignore-not-found", c.Namespace, identity.Secret))
 		}
@@ -84,7 +87,7 @@ func RemoveIdentities(ctx context.Context, c Clients, list *OrphanList) error {
 		var err error
 		switch o.Kind {
 		case OrphanIdentity: // the controller looks once more whether the volume is there
-			err = c.revoke(ctx, o.Volume)
+			_, err = c.change(ctx, "revoke", o.Volume)
 		case OrphanSecret:
 			err = c.Kube.CoreV1().Secrets(c.Namespace).Delete(ctx, o.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &o.uid}})
 		default:
