@@ -30,6 +30,7 @@ type ControllerOptions struct {
 	Lease     time.Duration     // 6 s when zero, through which a machine under load gets
 	CopyWait  time.Duration     // 60 s when zero
 	Failpoint string            // where it kills itself
+	Fencing   bool              // its cluster configuration names a user for fencing
 	Kube      *KubeAPI          // where it keeps the keys of volumes; nowhere when nil
 }
 
@@ -71,7 +72,12 @@ func NewController(t testing.TB, ceph *Ceph, o ControllerOptions) *Controller {
 	dir := shortDir(t)
 	c := &Controller{Ceph: ceph, Prefix: o.Prefix, Socket: filepath.Join(dir, "c.sock"),
 		ConfigPath: filepath.Join(dir, "clusters.yaml"), t: t, o: o, log: &logBuffer{}}
-	c.WriteConfig(fmt.Sprintf("controller: {user: %s, keyringFile: %s}", o.User, ceph.Keyring(o.User)))
+	lines := []string{fmt.Sprintf("controller: {user: %s, keyringFile: %s}", o.User, ceph.Keyring(o.User))}
+	if o.Fencing {
+		user := ceph.FencingUser(t)
+		lines = append(lines, fmt.Sprintf("fencing: {user: %s, keyringFile: %s}", user, ceph.Keyring(user)))
+	}
+	c.WriteConfig(lines...)
 	showLog(t, "strata-controller", c.log)
 	t.Cleanup(func() {
 		if c.process == nil || c.process.exited() {

@@ -9,7 +9,7 @@ import (
 	"github.com/strata-csi/strata/pkg/ceph"
 )
 
-// users are the controllers' users that this process has made, by the path of the keyring.
+// users are those that this process has made, by the path of the keyring.
 var users struct {
 	sync.Mutex
 	made map[string]bool
@@ -19,14 +19,18 @@ var users struct {
 // cluster goes: several controllers have one prefix, and end in any order.
 func (c *Ceph) ControllerUser(t testing.TB, prefix Prefix) string {
 	t.Helper()
+	return c.user(t, "strata-controller-"+string(prefix), ceph.ControllerCapabilities(string(prefix), FS, DataPool))
+}
+
+func (c *Ceph) user(t testing.TB, user string, capabilities []string) string {
+	t.Helper()
 	users.Lock()
 	defer users.Unlock()
-	user := "strata-controller-" + string(prefix)
 	path := c.Keyring(user)
 	if users.made[path] {
 		return user
 	}
-	args := append([]string{"auth", "get-or-create", "client." + user}, ceph.ControllerCapabilities(string(prefix), FS, DataPool)...)
+	args := append([]string{"auth", "get-or-create", "client." + user}, capabilities...)
 	out, err := c.Try(args...)
 	if err != nil {
 		t.Fatalf("make client.%s: %v", user, err)

@@ -61,6 +61,10 @@ func TestTheControllersKeyIsLeast(t *testing.T) {
 	} {
 		refused(t, c.String(), l.send(conn, c))
 	}
+	// Shutting out clients, and seeing them, is for the user for fencing.
+	refused(t, "osd blocklist", l.send(conn, mon("osd blocklist", "blocklistop", "add", "addr", "127.0.0.1:0/1")))
+	_, err = ceph.Sessions(l.call(), conn, harness.FS, user)
+	refused(t, "session ls", err)
 	attacker := l.ceph.As(t, map[string]string{"userID": user, "userKey": l.ceph.Key(t, user)})
 	for _, object := range l.objects(v) {
 		_, err := attacker.Run("rados", "-p", v.pool, "-N", v.namespace, "get", object, "/dev/null")

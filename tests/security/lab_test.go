@@ -31,7 +31,7 @@ type lab struct {
 func newLab(t *testing.T) *lab {
 	ceph := harness.NewCeph(t)
 	kube := harness.NewKubeAPI(t)
-	return &lab{T: t, ceph: ceph, kube: kube, root: ceph.RootMount(t), controller: harness.NewController(t, ceph, harness.ControllerOptions{Kube: kube})}
+	return &lab{T: t, ceph: ceph, kube: kube, root: ceph.RootMount(t), controller: harness.NewController(t, ceph, harness.ControllerOptions{Kube: kube, Fencing: true})}
 }
 
 func (l *lab) call() context.Context {
