@@ -28,7 +28,7 @@ func (c *Cluster) AddSession(fs, user, ip, host, root string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.nextID++
-	s := client{id: 4000 + c.nextID, user: user, host: host, root: root, addr: netip.AddrPortFrom(netip.MustParseAddr(ip), 0).String(), nonce: uint32(c.nextID)} //nolint:gosec // small
+	s := client{id: 4000 + c.nextID, user: user, host: host, root: root, addr: netip.AddrPortFrom(netip.MustParseAddr(ip), 0).String(), nonce: uint32(c.nextID)}
 	f := c.filesystem(fs)
 	f.clients = append(f.clients, s)
 	return s.address()
