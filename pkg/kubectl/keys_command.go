@@ -69,6 +69,9 @@ synced is lost. Nothing of the data is touched, and other volumes go on, those o
 A stolen key whose thief used tickets of before, or spoke to the OSDs alone, can come back with another address until
 those tickets end (auth_service_ticket_ttl, an hour): fence again within that time to find him.
 
+A node can't be fenced as such, since the identity of a volume is the same on all nodes: docs/operations.md, "Taking a
+node out", says what to do.
+
 --undo (or unfence) gives the volumes new keys, so that pods can be started again: restart those that were there. The
 clients that were shut out stay so; a new mount is a new client. The controller needs the user for fencing, which
 docs/security.md says how to make.
