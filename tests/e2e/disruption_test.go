@@ -126,9 +126,15 @@ func (s *space) crashLoop(node string, during func()) {
 			args = c.Args
 		}
 	}
-	change(append(append([]string{}, args...), "--no-such-flag"))
-	// The update takes one node at a time, and stops at the first that isn't ready; this one shall be it.
 	old := s.driverPod("strata-node", node)
+	restored := false
+	s.Cleanup(func() { // later tests need the driver, whatever became of this one
+		if !restored {
+			change(args)
+		}
+	})
+	change(append(append([]string{}, args...), "--no-such-flag"))
+	// The update takes one node at a time, and stops at the first that isn't ready; this one shall be among them.
 	_ = k.client.CoreV1().Pods(driverNamespace).Delete(s.ctx, old.Name, metav1.DeleteOptions{})
 	s.wait("strata-node on "+node+" crashes again and again", patience, func(ctx context.Context) error {
 		p, err := k.driverPod(ctx, "strata-node", node)
@@ -142,6 +148,7 @@ func (s *space) crashLoop(node string, during func()) {
 	})
 	during()
 	change(args)
+	restored = true
 	// kubelet waits longer after every crash; a new pod has no such history.
 	for _, n := range k.nodes {
 		p, err := k.driverPod(s.ctx, "strata-node", n)

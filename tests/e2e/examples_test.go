@@ -128,29 +128,43 @@ func exampleMigration(s *space) {
 
 func exampleInline(s *space) {
 	s.example("scratch-inline.yaml")
-	hasSize(s, s.succeeds("train"), "50.0G")
+	s.succeeds("train")
+	holds(s.run("again", "", mount{at: "/scratch", volume: s.volumeOf("train", "scratch")}), 50)
 }
 
 func exampleEphemeral(s *space) {
 	s.example("scratch-ephemeral.yaml")
-	hasSize(s, s.succeeds("preprocess"), "200.0G")
+	s.succeeds("preprocess")
+	holds(s.run("again", "", mount{at: "/scratch", volume: s.volumeOf("preprocess", "scratch")}), 200)
 }
 
 // The example is a class and a claim; the pod is ours.
 func exampleClaim(s *space) {
 	s.example("scratch-claim.yaml")
-	hasSize(s, s.run("own", "", claimed("shuffle", "/scratch")).sh("df -h /scratch"), "1.0T")
+	holds(s.run("own", "", claimed("shuffle", "/scratch")), 1024)
 }
 
-// hasSize looks for the size of /scratch in what df -h printed: 50G, or 50.0G of busybox.
-func hasSize(s *space, printed, size string) {
+// volumeOf is a volume as the specification of a pod has it.
+func (s *space) volumeOf(pod, name string) corev1.VolumeSource {
 	s.Helper()
-	for line := range strings.Lines(printed) {
-		if f := strings.Fields(line); len(f) == 6 && f[5] == "/scratch" && (f[1] == size || f[1] == strings.Replace(size, ".0", "", 1)) {
-			return
+	p, err := k.client.CoreV1().Pods(s.name).Get(s.ctx, pod, metav1.GetOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, v := range p.Spec.Volumes {
+		if v.Name == name {
+			return v.VolumeSource
 		}
 	}
-	s.Errorf("/scratch has not %s:\n%s", size, printed)
+	s.Fatalf("pod %s has no volume %s", pod, name)
+	return corev1.VolumeSource{}
+}
+
+// holds wants nearly so many GiB to fit into /scratch, and no more than they. What df says is no proof: on btrfs it is the disk's size.
+func holds(p *running, gib int) {
+	p.s.Helper()
+	p.sh(fmt.Sprintf("fallocate -l %dM /scratch/most && rm /scratch/most", gib*1024*9/10))
+	p.fails(fmt.Sprintf("fallocate -l %dM /scratch/more", gib*1024+1), "No space left on device", "Disk quota exceeded", "Quota exceeded")
 }
 
 // Every pod of a set finds its own volume again, and has new scratch space.

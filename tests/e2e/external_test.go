@@ -27,7 +27,7 @@ const (
 // unfit are the tests that a tier isn't made for, and that no capability of a driver's description turns off.
 var unfit = map[string]string{
 	// The second pod shall find what the first one wrote: a scratch volume is empty whenever it is mounted.
-	"scratch": `Dynamic PV.*should support existing directories when readOnly specified in the volumeSource|fsgroupchangepolicy`,
+	"scratch": `Dynamic PV.*should support existing directories when readOnly specified in the volumeSource|fsgroupchangepolicy|should provision storage with mount options`,
 }
 
 // The storage tests of Kubernetes, External.Storage, for both tiers. Which of them pass and which skip themselves, with the reason that they
