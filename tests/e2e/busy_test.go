@@ -83,5 +83,6 @@ func (b busy) goesOn(n int) {
 func (s *space) allKinds(suffix string) []mount {
 	s.Helper()
 	s.claim("warm-"+suffix, warm, "1Gi", corev1.ReadWriteMany)
-	return []mount{claimed("warm-"+suffix, "/warm"), generic(scratch, "100Mi", "/generic"), inline("default", "100Mi", "/btrfs"), inline("loop", "320Mi", "/loop")}
+	s.claim("cold-"+suffix, cold, "1Gi", corev1.ReadWriteMany)
+	return []mount{claimed("warm-"+suffix, "/warm"), claimed("cold-"+suffix, "/cold"), generic(scratch, "100Mi", "/generic"), inline("default", "100Mi", "/btrfs"), inline("loop", "320Mi", "/loop")}
 }

@@ -29,13 +29,14 @@ import (
 	"github.com/strata-csi/strata/tests/harness"
 )
 
-// cluster is the Kubernetes under test, with the Ceph that the volumes of tier warm are in.
+// cluster is the Kubernetes under test, with the Ceph that the volumes of tier warm are in, and those of tier cold by its S3 gateway.
 type cluster struct {
 	config  *rest.Config
 	client  kubernetes.Interface
 	dynamic dynamic.Interface
 	mapper  *restmapper.DeferredDiscoveryRESTMapper
 	ceph    *harness.Ceph
+	store   store
 	machine machine
 	nodes   []string
 	root    string // of the checkout
@@ -81,7 +82,10 @@ func connect(ctx context.Context) (*cluster, error) {
 	if len(c.nodes) < 2 {
 		return nil, fmt.Errorf("the cluster has the nodes %v; two are needed to show that a volume is shared", c.nodes)
 	}
-	c.ceph, err = openCeph(os.Getenv("STRATA_CEPH_DIR"))
+	if c.ceph, err = openCeph(os.Getenv("STRATA_CEPH_DIR")); err != nil {
+		return nil, err
+	}
+	c.store, err = openStore(os.Getenv("STRATA_CEPH_DIR"))
 	return c, err
 }
 

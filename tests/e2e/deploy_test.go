@@ -55,6 +55,9 @@ func (c *cluster) deploy(ctx context.Context) error {
 	if err := c.applySecrets(ctx); err != nil {
 		return err
 	}
+	if _, err := c.store.bucket(ctx, volumesBucket); err != nil {
+		return err
+	}
 	if err := c.applyChart(ctx, tag); err != nil {
 		return err
 	}
@@ -77,6 +80,7 @@ func (c *cluster) applySecrets(ctx context.Context) error {
 			StringData: map[string]string{"keyring": string(keyring)},
 		},
 		c.stageSecret(driverNamespace),
+		c.store.secret(coldSecret),
 	} {
 		u, err := convert(o)
 		if err != nil {
@@ -131,7 +135,7 @@ func (c *cluster) render(ctx context.Context, tag string) ([]*unstructured.Unstr
 		return nil, err
 	}
 	defer os.Remove(values.Name())
-	_, err = strings.NewReplacer("$MONITOR", c.ceph.Monitor, "$TAG", tag).WriteString(values, string(text))
+	_, err = strings.NewReplacer("$MONITOR", c.ceph.Monitor, "$ENDPOINT", c.store.endpoint, "$TAG", tag).WriteString(values, string(text))
 	if err := errors.Join(err, values.Close()); err != nil {
 		return nil, err
 	}
@@ -232,14 +236,13 @@ func (c *cluster) undeploy(ctx context.Context) error {
 	})
 }
 
-// applyFile applies the documents of a YAML file in a namespace.
-func (c *cluster) applyFile(ctx context.Context, path, namespace string) ([]*unstructured.Unstructured, error) {
-	f, err := os.Open(path)
+// applyFile applies the documents of a YAML file in a namespace. replace are texts of the file, and what stands in their place, by turns.
+func (c *cluster) applyFile(ctx context.Context, path, namespace string, replace ...string) ([]*unstructured.Unstructured, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	all, err := decode(f)
+	all, err := decode(strings.NewReader(strings.NewReplacer(replace...).Replace(string(text))))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -34,7 +34,7 @@ disk small 1G mkfs.ext4 -q -m0 -E lazy_itable_init=1
 const leftOnNode = `
 grep -E ' /var/lib/kubelet/(pods/[^ ]*kubernetes.io~csi|plugins/kubernetes.io/csi/csi.strata.dev)' /proc/self/mountinfo | cut -d' ' -f5 | sed 's/^/mount /'
 grep -E ' /var/lib/strata/node/mnt/' /proc/self/mountinfo | cut -d' ' -f5 | sed 's/^/mount /'
-grep -E 'fuse.ceph-fuse' /proc/self/mountinfo | cut -d' ' -f5 | sed 's/^/mount /'
+grep -E 'fuse.(ceph-fuse|strata-coldfs)' /proc/self/mountinfo | cut -d' ' -f5 | sed 's/^/mount /'
 for f in /sys/block/loop*/loop/backing_file; do if [ -e $f ] && grep -q strata-scratch $f; then echo "loop device of $(cat $f)"; fi; done
 for d in btrfs loop small; do
 	if [ -d /var/lib/strata/disks/$d/.strata-scratch ]; then find /var/lib/strata/disks/$d/.strata-scratch -mindepth 1 -maxdepth 1 | sed 's/^/on the disk: /'; fi
@@ -79,7 +79,7 @@ func (c *cluster) checkNothingLeft(ctx context.Context) error {
 			err = errors.Join(err, fmt.Errorf("ceph: group %s has %v", g, left))
 		}
 	}
-	return err
+	return errors.Join(err, c.store.nothingStored(ctx))
 }
 
 // mountsOn are the mounts on a node whose path or source names one of the words.

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -13,16 +14,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/strata-csi/strata/pkg/s3"
 )
-
-// untried are the examples that no test here applies, with the reason.
-var untried = map[string]string{
-	"cold-claim.yaml":     noStore,
-	"cold-dataset.yaml":   noStore,
-	"training-tiers.yaml": noStore,
-}
-
-const noStore = "tier cold isn't deployed by these tests: the pods reach no S3 store"
 
 // The files of examples/ as they stand: classes, sizes, scripts and image. hack/e2e gives the base of our own images the name of that image.
 func TestExamples(t *testing.T) {
@@ -39,6 +33,9 @@ func TestExamples(t *testing.T) {
 		"statefulset":       {[]string{"statefulset.yaml"}, exampleStatefulSet},
 		"striped":           {[]string{"striped.yaml"}, exampleStriped},
 		"training":          {[]string{"training-job.yaml"}, exampleTraining},
+		"training-tiers":    {[]string{"training-tiers.yaml"}, exampleTrainingTiers},
+		"cold-claim":        {[]string{"cold-claim.yaml"}, exampleColdClaim},
+		"cold-dataset":      {[]string{"cold-dataset.yaml"}, exampleColdDataset},
 	}
 	files, err := filepath.Glob(filepath.Join(k.root, "examples", "*"))
 	if err != nil {
@@ -46,9 +43,6 @@ func TestExamples(t *testing.T) {
 	}
 	for _, f := range files {
 		used := 0
-		if untried[filepath.Base(f)] != "" {
-			used++
-		}
 		for _, tt := range tests {
 			if slices.Contains(tt.files, filepath.Base(f)) {
 				used++
@@ -220,6 +214,30 @@ func exampleTraining(s *space) {
 	}
 }
 
+// Shards on the warm drive, a copy on each node, checkpoints in S3.
+func exampleTrainingTiers(s *space) {
+	s.example("training-tiers.yaml")
+	logs := s.completes("training-tiers")
+	for worker := range 2 {
+		if last := fmt.Sprintf("worker %d: step 10\n", worker); !slices.ContainsFunc(logs, func(l string) bool { return strings.HasSuffix(l, last) }) {
+			s.Errorf("no log ends with %q: %q", last, logs)
+		}
+	}
+	bucket, err := k.store.bucket(s.ctx, volumesBucket)
+	if err != nil {
+		s.Fatal(err)
+	}
+	keys, err := keysBelow(s.ctx, bucket, s.bound("tiers-checkpoints").Spec.CSI.VolumeAttributes["prefix"]+"worker-")
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, end := range []string{"worker-0/1", "worker-0/10", "worker-1/1", "worker-1/10"} {
+		if !slices.ContainsFunc(keys, func(k string) bool { return strings.HasSuffix(k, end) }) {
+			s.Errorf("no object %s in %v", end, keys)
+		}
+	}
+}
+
 var sha256Sum = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 
 // sum is the SHA-256 that stands in a log.
@@ -230,4 +248,61 @@ func sum(s *space, log string) string {
 		s.Fatalf("no SHA-256 in the log:\n%s", log)
 	}
 	return found
+}
+
+// placeholders are those of a Secret of tier cold, with the key.
+func (s store) placeholders() []string {
+	return []string{"PUT-THE-ID-HERE", s.key.AccessKeyID, "PUT-THE-SECRET-HERE", s.key.SecretAccessKey}
+}
+
+// What a pod writes to a claim of tier cold is an object of the same content.
+func exampleColdClaim(s *space) {
+	s.exampleOf("cold-claim.yaml", k.store.placeholders()...)
+	log := s.succeeds("archive-writer")
+	bucket, err := k.store.bucket(s.ctx, volumesBucket)
+	if err != nil {
+		s.Fatal(err)
+	}
+	content, err := object(s.ctx, bucket, s.bound("archive").Spec.CSI.VolumeAttributes["prefix"]+"checkpoint-0001.pt")
+	if err != nil {
+		s.Fatal(err)
+	}
+	if want := fmt.Sprintf("%x", sha256.Sum256(content)); !strings.Contains(log, want) {
+		s.Errorf("the object's sum is %s, and the pod says\n%s", want, log)
+	}
+}
+
+// A bucket that others have filled is read, and nothing of it is touched.
+func exampleColdDataset(s *space) {
+	name := s.name + "-datasets"
+	bucket, err := k.store.bucket(s.ctx, name)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() {
+		if err := emptied(s.ctx, bucket); err != nil {
+			s.Error(err)
+		}
+	})
+	for _, key := range []string{"imagenet/train/1.tar", "imagenet/train/2.tar", "imagenet/labels", "imagenet2/other"} {
+		if _, err := bucket.Put(s.ctx, key, strings.NewReader("content"), 7, s3.WriteOptions{}); err != nil {
+			s.Fatal(err)
+		}
+	}
+	s.exampleOf("cold-dataset.yaml", append(k.store.placeholders(), "https://s3.example.com", k.store.endpoint, "bucket: datasets", "bucket: "+name,
+		"namespace: default", "namespace: "+s.name)...)
+	log := s.succeeds("imagenet-reader")
+	for _, file := range []string{"/data/train/1.tar", "/data/train/2.tar", "/data/labels"} {
+		if !strings.Contains(log, file+"\n") {
+			s.Errorf("the reader found no %s:\n%s", file, log)
+		}
+	}
+	if strings.Contains(log, "other") {
+		s.Errorf("the reader found what is below another prefix:\n%s", log)
+	}
+	s.deleteClaim("imagenet")
+	keys, err := keysBelow(s.ctx, bucket, "")
+	if err != nil || len(keys) != 4 {
+		s.Errorf("the bucket has %v after the claim is gone: %v", keys, err)
+	}
 }

@@ -18,11 +18,21 @@ import (
 // example applies a file of examples/ in the namespace.
 func (s *space) example(file string) {
 	s.Helper()
-	objects, err := k.applyFile(s.ctx, filepath.Join(k.root, "examples", file), s.name)
+	s.exampleOf(file)
+}
+
+// exampleOf applies an example in which a reader has to put something: a placeholder, and what it is here, by turns.
+func (s *space) exampleOf(file string, replace ...string) {
+	s.Helper()
+	objects, err := k.applyFile(s.ctx, filepath.Join(k.root, "examples", file), s.name, replace...)
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.extra = append(s.extra, objects...)
+	for _, o := range objects {
+		if o.GetKind() != "Secret" || o.GetName() != coldSecret { // which all classes name
+			s.extra = append(s.extra, o)
+		}
+	}
 }
 
 // succeeds waits until a pod has ended well and returns its log.

@@ -1,0 +1,91 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// What is in a cold volume outlives its pods, is an object that any S3 tool reads, and goes with its claim.
+func TestColdOutlivesItsPods(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	bucket, err := k.store.bucket(s.ctx, volumesBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.claim("data", cold, "1Gi", corev1.ReadWriteMany)
+	first := s.run("first", k.nodes[0], claimed("data", "/data"))
+	sum := first.sh("mkdir /data/run && dd if=/dev/urandom of=/data/run/checkpoint bs=1M count=24 2>/dev/null && sha256sum < /data/run/checkpoint")
+	prefix := s.bound("data").Spec.CSI.VolumeAttributes["prefix"]
+	if !strings.Contains(prefix, s.name) {
+		t.Errorf("the volume's prefix is %q, which doesn't say whose it is", prefix)
+	}
+	content, err := object(s.ctx, bucket, prefix+"run/checkpoint")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := sha256.Sum256(content); !strings.HasPrefix(sum, hex.EncodeToString(got[:])) {
+		t.Errorf("an S3 tool reads %x; %s was written", got, sum)
+	}
+	first.remove()
+	for i, node := range k.nodes[:2] {
+		p := s.run(fmt.Sprintf("again-%d", i), node, claimed("data", "/data"))
+		if got := p.sh("sha256sum < /data/run/checkpoint"); got != sum {
+			t.Errorf("a pod on %s reads %s; %s was written", node, got, sum)
+		}
+		p.remove()
+	}
+	s.deleteClaim("data")
+	s.wait("the objects are gone", patience, func(ctx context.Context) error {
+		keys, err := keysBelow(ctx, bucket, prefix)
+		if err == nil && len(keys) > 0 {
+			err = fmt.Errorf("there are %v", keys)
+		}
+		return err
+	})
+}
+
+// Two pods on two nodes: what one has closed the other reads when it opens it, under the name that it has then.
+func TestColdSharedByTwoNodes(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	s.claim("data", cold, "1Gi", corev1.ReadWriteMany)
+	s.create(s.pod("a", k.nodes[0], claimed("data", "/data")))
+	s.create(s.pod("b", k.nodes[1], claimed("data", "/data")))
+	a, b := s.ready("a"), s.ready("b")
+	for i, pods := range [][2]*running{{a, b}, {b, a}, {a, b}} {
+		sum := pods[0].sh("dd if=/dev/urandom of=/data/new bs=1M count=12 2>/dev/null && mv /data/new /data/latest && sha256sum < /data/latest")
+		// What a node knows of a name is a second old at most (metadataTTL).
+		s.wait(fmt.Sprintf("round %d: the other pod reads what was written", i), patience, func(context.Context) error {
+			got, err := pods[1].try("sha256sum < /data/latest")
+			if err == nil && trim(got) != sum {
+				err = fmt.Errorf("it reads %s; %s was written", trim(got), sum)
+			}
+			return err
+		})
+	}
+	if got := b.sh("ls -A /data"); got != "latest" {
+		t.Errorf("the volume has %q", got)
+	}
+}
+
+// The size of a cold claim is a soft quota, which grows under the pods.
+func TestColdGrows(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	s.claim("data", cold, "1Gi", corev1.ReadWriteMany)
+	p := s.run("pod", "", claimed("data", "/data"))
+	p.sh("echo content > /data/file")
+	s.grow("data", "3Gi")
+	if got := p.sh("cat /data/file"); got != "content" {
+		t.Errorf("the pod reads %q", got)
+	}
+}
