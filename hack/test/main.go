@@ -34,7 +34,7 @@ var errFailed = errors.New("failed")
 func main() {
 	only := flag.String("only", "", "")
 	portBase := flag.Int("port-base", 21000, "")
-	limit := flag.Duration("limit", 70*time.Minute, "")
+	limit := flag.Duration("limit", 80*time.Minute, "")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	flag.Parse()
 	if flag.NArg() > 0 {
