@@ -23,7 +23,7 @@ const usage = `Pass every test. Run it from the checkout: make test, or go run .
   -only NAMES      only these, comma-separated, and what they need: packages, build, lint, unit, modules,
                    or the name of a suite below tests/
   -port-base PORT  of the Ceph under test (21000); it uses the 200 ports from there
-  -limit TIME      after which the run is ended (70m)
+  -limit TIME      after which the run is ended (80m)
 
 The complete output is in .strata/test/log. Skipped tests must be those of tests/skips.txt. A test that fails and then
 passes twice alone is reported as unsteady, and not as failed unless it is one of tests/once.txt or there are more than two.
