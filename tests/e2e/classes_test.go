@@ -65,15 +65,9 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		keep := corev1.PersistentVolumeReclaimRetain
 		o.ReclaimPolicy = &keep
 	}
-	inStore := func(more ...string) map[string]string {
-		p := map[string]string{"tier": "cold", "team": "${pvc.namespace}", "endpoint": c.store.endpoint, "bucket": volumesBucket}
-		for _, step := range []string{"provisioner", "controller-expand", "node-stage", "node-publish"} {
-			p["csi.storage.k8s.io/"+step+"-secret-name"], p["csi.storage.k8s.io/"+step+"-secret-namespace"] = coldSecret, driverNamespace
-		}
-		for i := 0; i < len(more); i += 2 {
-			p[more[i]] = more[i+1]
-		}
-		return p
+	inStore := map[string]string{"tier": "cold", "team": "${pvc.namespace}", "endpoint": c.store.endpoint, "bucket": volumesBucket}
+	for _, step := range []string{"provisioner", "controller-expand", "node-stage", "node-publish"} {
+		inStore["csi.storage.k8s.io/"+step+"-secret-name"], inStore["csi.storage.k8s.io/"+step+"-secret-namespace"] = coldSecret, driverNamespace
 	}
 	local := func(class string) map[string]string { return map[string]string{"tier": "scratch", "class": class} }
 	for _, err := range []error{
@@ -81,7 +75,7 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		class(warmRetain, shared(), retain),
 		class(warmOptions, shared(), options),
 		class(warmWrong, shared("pool", "no-such-pool"), nil),
-		class(cold, inStore(), nil),
+		class(cold, inStore, nil),
 		class(scratch, local("default"), nil),
 		class(scratchLoop, local("loop"), nil),
 		class(scratchSmall, local("small"), nil),
@@ -90,7 +84,6 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		// Of the storage tests of Kubernetes, which make namespaces of their own.
 		class("e2e-external-warm", shared("team", "external", "csi.storage.k8s.io/node-stage-secret-namespace", driverNamespace,
 			"csi.storage.k8s.io/node-publish-secret-namespace", driverNamespace), nil),
-		class("e2e-external-cold", inStore("team", "external"), nil),
 		class("e2e-external-scratch", map[string]string{"tier": "scratch", "class": "loop", "csi.storage.k8s.io/fstype": "xfs"}, nil),
 	} {
 		if err != nil {
