@@ -22,7 +22,7 @@ const usage = `A real Ceph for development, on 127.0.0.1 only, in one directory.
 
   go run ./hack/ceph [--dir DIR] [--port-base PORT] VERB
 
-  install                 install the missing Debian packages (start does it too)
+  install [PACKAGE...]    install the missing Debian packages (start does it too), and those named, which only a benchmark wants
   start                   make the cluster if there is none, start what isn't running, wait until
                           everything answers; harmless to repeat
   stop                    end all processes and remove the directory: no data survives
@@ -89,8 +89,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	say := newProgress(stderr)
 	verb, words := words[0], words[1:]
 	switch {
-	case verb == "install" && len(words) == 0:
-		return installPackages(ctx, say)
+	case verb == "install":
+		return installPackages(ctx, say, words...)
 	case verb == "env" && len(words) == 0:
 		return printEnv(l, stdout)
 	case verb == "status" && len(words) == 0:

@@ -51,20 +51,21 @@ func missingPackages(want []string, dpkg string) []string {
 	return missing
 }
 
-// queryMissing asks dpkg what isn't installed.
-func queryMissing(ctx context.Context) ([]string, error) {
+// queryMissing asks dpkg what of want isn't installed.
+func queryMissing(ctx context.Context, want []string) ([]string, error) {
 	// dpkg-query exits 1 when it doesn't know one of the names, and still prints the others.
-	args := append([]string{"-W", "-f", "${Package} ${db:Status-Status}\n"}, packages()...)
+	args := append([]string{"-W", "-f", "${Package} ${db:Status-Status}\n"}, want...)
 	out, err := exec.CommandContext(ctx, "dpkg-query", args...).Output()
 	if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
 		return nil, fmt.Errorf("dpkg-query (hack/ceph installs Debian packages and runs on Debian 12): %w", err)
 	}
-	return missingPackages(packages(), string(out)), nil
+	return missingPackages(want, string(out)), nil
 }
 
-// installPackages installs what is missing, and doesn't touch the network when nothing is.
-func installPackages(ctx context.Context, say *Progress) error {
-	missing, err := queryMissing(ctx)
+// installPackages installs what is missing, more included, and doesn't touch the network when nothing is.
+func installPackages(ctx context.Context, say *Progress, more ...string) error {
+	want := append(packages(), more...)
+	missing, err := queryMissing(ctx, want)
 	if err != nil {
 		return err
 	}
@@ -72,16 +73,16 @@ func installPackages(ctx context.Context, say *Progress) error {
 		if os.Geteuid() != 0 {
 			return fmt.Errorf("packages are missing and only root can install them; run: apt-get install --no-install-recommends %s", strings.Join(missing, " "))
 		}
-		if err := installMissing(ctx, say); err != nil {
+		if err := installMissing(ctx, say, want); err != nil {
 			return err
 		}
 	}
-	say.Step("packages: all %d installed", len(packages()))
+	say.Step("packages: all %d installed", len(want))
 	return nil
 }
 
 // installMissing installs under the lock, with services forbidden.
-func installMissing(ctx context.Context, say *Progress) (err error) {
+func installMissing(ctx context.Context, say *Progress, want []string) (err error) {
 	lock, err := os.Open(dpkgDir)
 	if err != nil {
 		return err
@@ -97,7 +98,7 @@ func installMissing(ctx context.Context, say *Progress) (err error) {
 	if err != nil {
 		return err
 	}
-	missing, err := queryMissing(ctx) // another of us may have installed them meanwhile
+	missing, err := queryMissing(ctx, want) // another of us may have installed them meanwhile
 	if err != nil || len(missing) == 0 {
 		return err
 	}
