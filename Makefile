@@ -42,7 +42,7 @@ lab: ## everything that runs in the emulated machine, of which `make test` runs 
 	@CGO_ENABLED=0 go build -o bin/hack-test ./hack/test
 	@STRATA_LAB=full exec bin/hack-test -only kernel
 
-bench: packages ## measure against the bare commands and disks; results in docs/benchmarks.md
+bench: packages ## measure against the bare commands and disks, and other clients of S3; results in docs/benchmarks.md
 	@CGO_ENABLED=1 go build -tags pacific -o bin/hack-bench ./hack/bench
 	@exec bin/hack-bench -write
 

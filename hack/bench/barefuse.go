@@ -65,18 +65,23 @@ func (m *bareMount) mount(ctx context.Context, monitor string, who credential) e
 		_ = m.cmd.Wait()
 		close(m.ended)
 	}()
+	if err := awaitMount(ctx, m.staging, before, m.ended, log.Name()); err != nil {
+		return err
+	}
+	return os.NewSyscallError("bind", unix.Mount(m.staging, m.target, "", unix.MS_BIND, ""))
+}
+
+// awaitMount waits until something else is mounted at a path than the device before, or the process that mounts it has ended.
+func awaitMount(ctx context.Context, path string, before uint64, ended <-chan struct{}, log string) error {
 	for {
-		now, err := device(m.staging)
-		if err != nil {
+		now, err := device(path)
+		if err != nil || now != before {
 			return err
 		}
-		if now != before {
-			return os.NewSyscallError("bind", unix.Mount(m.staging, m.target, "", unix.MS_BIND, ""))
-		}
 		select {
-		case <-m.ended:
-			text, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("ceph-fuse ended: %s", strings.TrimSpace(string(text)))
+		case <-ended:
+			text, _ := os.ReadFile(log)
+			return fmt.Errorf("the process that was to mount %s ended: %s", path, strings.TrimSpace(string(text)))
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(time.Millisecond): // a mount takes 40 of them

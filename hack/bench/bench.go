@@ -37,6 +37,7 @@ type plan struct {
 	fioTime  time.Duration // of each random workload
 	// localTime is fioTime of tier scratch, of all workloads.
 	localTime time.Duration
+	cold      coldPlan
 }
 
 func full() plan {
@@ -44,16 +45,17 @@ func full() plan {
 		loads:  []load{{1, 16, 8}, {8, 24, 16}, {32, 48, 32}},
 		rounds: 5,
 		time: map[string]time.Duration{partCalls: 145 * time.Second, partMounts: 55 * time.Second, partData: 100 * time.Second,
-			partScratch: 45 * time.Second, scratchData: 100 * time.Second},
+			partScratch: 45 * time.Second, scratchData: 100 * time.Second, partCold: 150 * time.Second},
 		fileSize:  256 * mib,
 		fioTime:   4 * time.Second,
 		localTime: 2 * time.Second,
+		cold:      coldPlan{large: 512 * mib, small: 1000, keys: 20_000, random: 3 * time.Second},
 	}
 }
 
 func quick() plan {
 	return plan{loads: []load{{1, 4, 2}, {8, 8, 8}, {32, 32, 32}}, rounds: 1, fileSize: 64 * mib, fioTime: 2 * time.Second,
-		localTime: time.Second}
+		localTime: time.Second, cold: coldPlan{large: 32 * mib, small: 50, keys: 1200, random: time.Second / 2}}
 }
 
 const (
@@ -61,6 +63,7 @@ const (
 	partMounts  = "mounts"
 	partData    = "data"
 	partScratch = "scratch" // its plan.time is that of each kind's calls
+	partCold    = "cold"
 )
 
 // scratchData is the key of plan.time for each kind's data.
@@ -68,7 +71,7 @@ const scratchData = "scratch data"
 
 // partsOf reads the flag -only.
 func partsOf(only string) ([]string, error) {
-	all := []string{partCalls, partMounts, partData, partScratch}
+	all := []string{partCalls, partMounts, partData, partScratch, partCold}
 	if only == "" {
 		return all, nil
 	}
@@ -90,8 +93,9 @@ type bench struct {
 	node credential // of the bare mounts
 	tick string     // mds_tick_interval, in seconds
 
-	mu   sync.Mutex // guards bare
-	bare []*bareMount
+	mu    sync.Mutex // guards bare
+	bare  []*bareMount
+	peers []*peer // of part cold
 }
 
 // credential is whom ceph-fuse mounts as.
@@ -100,7 +104,7 @@ type credential struct{ user, key string }
 // floorGroup is the subvolume group of the bare commands, beside those of the driver.
 const floorGroup = "bare"
 
-// measure starts what the parts need and takes the figures. Tier scratch comes first, while no Ceph runs.
+// measure starts what the parts need and takes the figures. Tiers scratch and cold come first, while no Ceph runs.
 func (b *bench) measure(ctx context.Context, parts []string) (*report, error) {
 	r := &report{Tick: b.tick, Quick: b.plan.rounds == 1}
 	if slices.Contains(parts, partScratch) {
@@ -108,15 +112,39 @@ func (b *bench) measure(ctx context.Context, parts []string) (*report, error) {
 		if r.Scratch, err = b.measureScratch(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", partScratch, err)
 		}
-		if len(parts) == 1 {
-			return r, nil
+	}
+	if slices.Contains(parts, partCold) {
+		var err error
+		if r.Cold, err = b.measureCold(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", partCold, err)
 		}
+	}
+	if !slices.ContainsFunc(parts, needsCeph) {
+		return r, nil
 	}
 	return r, b.measureWarm(ctx, parts, r)
 }
 
+func needsCeph(part string) bool { return part != partScratch && part != partCold }
+
+func (b *bench) measureCold(ctx context.Context) (*coldReport, error) {
+	if err := b.UpWithoutCeph(ctx, "strata-node", "strata-mountd", "strata-coldfs"); err != nil {
+		return nil, err
+	}
+	if err := b.Install(ctx, coldPackages...); err != nil {
+		return nil, err
+	}
+	r, began := &coldReport{Machine: b.describeCold(), Plan: b.plan.cold, LoadBefore: benchmarks.LoadAverage()}, time.Now()
+	run, err := b.cold(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.Rows, r.Peak, r.LoadAfter, r.Took = run.all(), run.peak, benchmarks.LoadAverage(), time.Since(began)
+	return r, nil
+}
+
 func (b *bench) measureScratch(ctx context.Context) (*scratchReport, error) {
-	if err := b.UpWithoutCeph(ctx); err != nil {
+	if err := b.UpWithoutCeph(ctx, "strata-node"); err != nil {
 		return nil, err
 	}
 	r, began := &scratchReport{Machine: b.describeScratch(), LoadBefore: benchmarks.LoadAverage()}, time.Now()
@@ -185,6 +213,9 @@ func (b *bench) end() error {
 	var errs []error
 	for _, m := range b.bare {
 		errs = append(errs, m.discard())
+	}
+	for _, p := range b.peers {
+		errs = append(errs, p.discard())
 	}
 	if b.conn != nil {
 		b.conn.Close()

@@ -23,3 +23,11 @@ func (b *bench) describeScratch() benchmarks.Machine {
 	return b.describe([2]string{"disks", fmt.Sprintf("ext4 for kind loop and btrfs (-m single -d single) for kind btrfs, each in a sparse file of %d GiB on %s",
 		scratchDisk/gib, benchmarks.Tool("findmnt", "--noheadings", "--output", "FSTYPE", "--target", b.Dir))})
 }
+
+func (b *bench) describeCold() benchmarks.Machine {
+	first := func(name string) string {
+		line, _, _ := strings.Cut(benchmarks.Tool(name, "--version"), "\n")
+		return line
+	}
+	return b.describe([2]string{"rclone", first("rclone")}, [2]string{"s3fs", first("s3fs")})
+}

@@ -1,5 +1,5 @@
 // Command bench (make bench) measures what Strata costs on top of Ceph and of local disks: every figure of the driver stands beside its
-// floor, the bare commands, calls or mounts it can't do without, taken in the same run, in turns. It starts a Ceph, a controller and nodes
+// floor, the bare commands, calls or mounts it can't do without, or beside other clients of the same store, taken in the same run, in turns. It starts a Ceph, an S3 server, a controller and nodes
 // of its own and leaves nothing behind, however it ends. It asserts nothing about time: a slow machine gives slow figures, not failures.
 package main
 
@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -18,13 +19,15 @@ import (
 	"github.com/strata-csi/strata/hack/stack"
 )
 
-const usage = `Measure Strata beside bare Ceph and bare disks. Run it from the checkout, as root:
+const usage = `Measure Strata beside bare Ceph, bare disks and other clients of S3. Run it from the checkout, as root:
 
-  make bench                     everything, about thirteen minutes; rewrites docs/benchmarks.md
-  bin/hack-bench -quick          a smoke run, about three minutes: that it works, not what it costs
-  bin/hack-bench -only calls     only a part: calls, mounts, data or scratch; several with commas
+  make bench                     everything, about eighteen minutes; rewrites docs/benchmarks.md
+  bin/hack-bench -quick          a smoke run, about four minutes: that it works, not what it costs
+  bin/hack-bench -only calls     only a part: calls, mounts, data, scratch or cold; several with commas
   bin/hack-bench -only scratch -write
                                  only tier scratch, without Ceph, about five minutes; rewrites that part of docs/benchmarks.md
+  bin/hack-bench -only cold -write
+                                 only tier cold, as well; both: -only scratch,cold
   bin/hack-bench down            clear away what a run left that was killed
 
 What is measured, at 1, 8 and 32 callers:
@@ -33,9 +36,10 @@ What is measured, at 1, 8 and 32 callers:
   data     fio in a published volume; the floor is fio in a bare ceph-fuse mount of another subvolume of the same pool
   scratch  an inline volume of 1 GiB published and unpublished, of kind loop and of kind btrfs; the floor is the same made by the bare calls to
            the kernel and mkfs; and fio in one beside the disk's own file system
+  cold     reading, writing and listing through a published volume, beside rclone mount and s3fs (which it installs) and a raw S3 client, on one server
 
-The driver and the floor take turns, in several rounds: compare a figure with the one beside it, not with another run's. Close other
-programs first; the table says how busy the machine was. Everything is below .strata/bench and on ports 23000-23199 of 127.0.0.1.
+The driver and what it is compared with take turns, in several rounds: compare a figure with the one beside it, not with another run's. Close other
+programs first; the table says how busy the machine was. Everything is below .strata/bench, the caches of part cold in a directory of /tmp, and on ports 23000-23199 of 127.0.0.1.
 
 Flags:
 `
@@ -53,8 +57,8 @@ type options struct {
 func main() {
 	var o options
 	flag.BoolVar(&o.quick, "quick", false, "one short round of everything")
-	flag.BoolVar(&o.write, "write", false, "rewrite docs/benchmarks.md, or with -only scratch that part of it")
-	flag.StringVar(&o.only, "only", "", "parts to measure: calls,mounts,data,scratch")
+	flag.BoolVar(&o.write, "write", false, "rewrite docs/benchmarks.md, or with -only scratch or cold that part of it")
+	flag.StringVar(&o.only, "only", "", "parts to measure: calls,mounts,data,scratch,cold")
 	flag.DurationVar(&o.tick, "tick", time.Second/5, "how often the metadata server commits what nobody waits for (mds_tick_interval; Ceph's default is 5s)")
 	flag.Usage = func() {
 		fmt.Fprint(os.Stderr, usage)
@@ -79,8 +83,8 @@ func run(o options, args []string) (err error) {
 	if o.tick <= 0 {
 		return errors.New("-tick must be more than 0")
 	}
-	if o.write && (o.quick || o.only != "" && o.only != partScratch) {
-		return errors.New("-write is for a whole run, or -only scratch, without -quick")
+	if o.write && (o.quick || o.only != "" && slices.ContainsFunc(parts, needsCeph)) {
+		return errors.New("-write is for a whole run, or -only scratch, cold or both, without -quick")
 	}
 	s, err := stack.New("bench", portBase)
 	if err != nil {

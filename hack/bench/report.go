@@ -15,6 +15,7 @@ type report struct {
 	Machine               benchmarks.Machine
 	Calls, Mounts, Data   []*figure
 	Scratch               *scratchReport // nil: not measured
+	Cold                  *coldReport    // nil: not measured
 	LoadBefore, LoadAfter string
 	Tick                  string // mds_tick_interval, in seconds
 	Took                  time.Duration
@@ -128,6 +129,9 @@ func (r *report) Text() string {
 	if r.Scratch != nil {
 		b.WriteString(r.Scratch.Text() + "\n")
 	}
+	if r.Cold != nil {
+		b.WriteString(r.Cold.Text() + "\n")
+	}
 	if r.Machine != nil {
 		b.WriteString(r.warmText())
 	}
@@ -155,21 +159,28 @@ func (r *report) warmText() string {
 // Markdown is docs/benchmarks.md: what was measured anew, and the rest as it is on the page.
 func (r *report) Markdown(page string) string {
 	page, pods := benchmarks.CutPods(page)
-	_, page, _ = strings.Cut(page, warmHeading)
-	warm, scratch, ok := strings.Cut(page, scratchHeading)
-	if page != "" {
-		warm = warmHeading + warm
-	}
-	if ok {
-		scratch = scratchHeading + scratch
-	}
+	page, cold := cutPage(page, coldHeading)
+	page, scratch := cutPage(page, scratchHeading)
+	_, warm := cutPage(page, warmHeading)
 	if r.Machine != nil {
 		warm = r.warmMarkdown()
 	}
 	if r.Scratch != nil {
 		scratch = r.Scratch.Markdown()
 	}
-	return "# Benchmarks\n\n<!-- Written by `make bench`; change hack/bench instead. -->\n\n" + introduction + warm + scratch + pods
+	if r.Cold != nil {
+		cold = r.Cold.Markdown()
+	}
+	return "# Benchmarks\n\n<!-- Written by `make bench`; change hack/bench instead. -->\n\n" + introduction + warm + scratch + cold + pods
+}
+
+// cutPage parts the page before a heading; after is empty where there is none.
+func cutPage(page, heading string) (before, after string) {
+	before, after, found := strings.Cut(page, heading)
+	if found {
+		after = heading + after
+	}
+	return before, after
 }
 
 // warmHeading begins the part of the page that is on tier warm.
@@ -192,10 +203,11 @@ func (r *report) warmMarkdown() string {
 	return b.String()
 }
 
-const introduction = "`make bench`, as root, measures what Strata costs on top of Ceph, and on top of a local disk, and rewrites this page,\n" +
-	"in about thirteen minutes. `bin/hack-bench -help` says more.\n\n" +
+const introduction = "`make bench`, as root, measures what Strata costs on top of Ceph, and on top of a local disk, and beside other clients\n" +
+	"of S3, and rewrites this page, in about eighteen minutes. `bin/hack-bench -help` says more.\n\n" +
 	`Every figure of the driver stands beside its **floor**: the bare commands or mounts it can't do without, by the same number of callers, in
-the same run. The two take turns in several rounds, each of which another one begins.
+the same run. The two take turns in several rounds, each of which another one begins. Cold volumes have no floor but a client of S3 without a
+file system, and stand beside other clients that have one.
 
 - **p50, p95**: of all single operations of all rounds. **rate**: the median of the rounds' rates.
 - **÷ floor**: the median of the rounds' ratios, and in brackets the least and the greatest of them. 1.00 is the floor itself; 1.10 is 10% more time. The

@@ -68,6 +68,9 @@ func TestThePageKeepsWhatWasNotMeasured(t *testing.T) {
 	warm := result(110*time.Millisecond, time.Second)
 	both := result(110*time.Millisecond, time.Second)
 	both.Scratch = scratchResult(time.Millisecond, 1)
+	every := result(110*time.Millisecond, time.Second)
+	every.Scratch, every.Cold = both.Scratch, coldResult(1)
+	cold := &report{Cold: coldResult(3)}
 	again := &report{Scratch: scratchResult(2*time.Millisecond, 0.5)}
 	page := warm.Markdown("")
 	for name, tt := range map[string]struct {
@@ -79,6 +82,9 @@ func TestThePageKeepsWhatWasNotMeasured(t *testing.T) {
 		"scratch alone, for the first time": {again, page, []string{"CreateVolume", "p50 2.00 ms"}, nil},
 		"scratch alone, once more":          {again, both.Markdown(""), []string{"CreateVolume", "p50 2.00 ms"}, []string{"p50 1.00 ms"}},
 		"all but the pods":                  {both, both.Markdown("") + benchmarks.PodsHeading + "\n50 pods\n", []string{"50 pods"}, nil},
+		"cold alone, after scratch":         {cold, both.Markdown(""), []string{"CreateVolume", "p50 1.00 ms", "read: 3.00 of"}, nil},
+		"cold alone, once more":             {cold, every.Markdown(""), []string{"CreateVolume", "p50 1.00 ms", "read: 3.00 of"}, []string{"read: 1.00 of the best"}},
+		"cold stays":                        {again, every.Markdown(""), []string{"p50 2.00 ms", "read: 1.00 of the best"}, []string{"p50 1.00 ms"}},
 		"warm alone":                        {warm, both.Markdown(""), []string{"CreateVolume", "p50 1.00 ms"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

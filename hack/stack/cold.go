@@ -21,14 +21,14 @@ import (
 // Bucket is where cold volumes are.
 const Bucket = "demo"
 
-// coldDir has the caches, and the engines' program, where a user other than root can reach them: the checkout may be in somebody's home.
-func (s *Stack) coldDir() string {
+// ColdDir has the caches, and the engines' program, where a user other than root can reach them: the checkout may be in somebody's home.
+func (s *Stack) ColdDir() string {
 	sum := sha256.Sum256([]byte(s.Dir))
 	return filepath.Join(os.TempDir(), "strata-"+hex.EncodeToString(sum[:4]))
 }
 
 func (s *Stack) prepareCold() error {
-	if err := os.MkdirAll(s.coldDir(), 0o711); err != nil {
+	if err := os.MkdirAll(s.ColdDir(), 0o711); err != nil {
 		return err
 	}
 	from, err := os.Open(filepath.Join(s.bin, "strata-coldfs"))
@@ -46,12 +46,14 @@ func (s *Stack) prepareCold() error {
 	return to.Close()
 }
 
-func (s *Stack) engine() string { return filepath.Join(s.coldDir(), "strata-coldfs") }
+func (s *Stack) engine() string { return filepath.Join(s.ColdDir(), "strata-coldfs") }
 
-// engines are the arguments of a node's strata-mountd for them.
-func (s *Stack) engines(node string) []string {
-	return []string{"--coldfs", s.engine(), "--coldfs-cache-dir", filepath.Join(s.coldDir(), "cache-"+node), "--coldfs-cache-size", "2Gi", "--coldfs-cache-reserve", "1Gi"}
+// engines are the arguments of a node's strata-mountd for them. The size is a Kubernetes quantity.
+func (s *Stack) engines(node, cacheSize string) []string {
+	return []string{"--coldfs", s.engine(), "--coldfs-cache-dir", s.coldCache(node), "--coldfs-cache-size", cacheSize, "--coldfs-cache-reserve", "1Gi"}
 }
+
+func (s *Stack) coldCache(node string) string { return filepath.Join(s.ColdDir(), "cache-"+node) }
 
 // gateway reads what hack/ceph says of its S3 gateway, a file of NAME=VALUE.
 func (s *Stack) gateway() (endpoint string, key s3.Credentials, err error) {

@@ -51,15 +51,20 @@ type program struct {
 	done chan struct{}
 }
 
-// launch starts a program that dies with this process. Its log is in the directory.
+// launch starts one of our programs.
 func (s *Stack) launch(name, instance string, args ...string) (*program, error) {
+	return s.start(exec.Command(filepath.Join(s.bin, name), args...), instance)
+}
+
+// start starts a program that dies with this process. Its log is in the directory.
+func (s *Stack) start(cmd *exec.Cmd, instance string) (*program, error) {
 	path := filepath.Join(s.Dir, instance+".log")
 	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	p := &program{cmd: exec.Command(filepath.Join(s.bin, name), args...), log: path, done: make(chan struct{})}
+	p := &program{cmd: cmd, log: path, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	// In a process group of its own, so that ctrl-C ends this process first, and this process what it started.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
@@ -126,7 +131,7 @@ func (s *Stack) Down() error {
 	if err := s.endDevices(); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(s.coldDir()); err != nil {
+	if err := os.RemoveAll(s.ColdDir()); err != nil {
 		return err
 	}
 	if _, err := os.Stat(s.CephFile("")); !errors.Is(err, fs.ErrNotExist) {

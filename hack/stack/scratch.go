@@ -23,15 +23,6 @@ type ScratchNode struct {
 	Disk string // where it is mounted
 }
 
-// UpWithoutCeph clears away what was there and builds strata-node, all that tier scratch needs.
-func (s *Stack) UpWithoutCeph(ctx context.Context) error {
-	if err := s.begin(); err != nil {
-		return err
-	}
-	s.Step("building strata-node")
-	return s.command(ctx, nil, "make", "--silent", "strata-node")
-}
-
 // StartScratchNode lets strata-node try whether it can make volumes of a kind, loop or btrfs, on the disk, and starts it. A disk that can't
 // is an error that says why.
 func (s *Stack) StartScratchNode(ctx context.Context, name, kind, disk string) (*ScratchNode, error) {

@@ -99,6 +99,20 @@ func (s *Stack) Up(ctx context.Context, nodes ...string) error {
 	return nil
 }
 
+// UpWithoutCeph clears away what was there and builds the programs that are named, and nothing else.
+func (s *Stack) UpWithoutCeph(ctx context.Context, programs ...string) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	s.Step("building %s", strings.Join(programs, ", "))
+	return s.command(ctx, nil, "make", append([]string{"--silent"}, programs...)...)
+}
+
+// Install installs the Debian packages that are missing of all that the checkout needs, and those named besides.
+func (s *Stack) Install(ctx context.Context, packages ...string) error {
+	return s.command(ctx, nil, "go", append([]string{"run", "./hack/ceph", "install"}, packages...)...)
+}
+
 // begin clears away what was there and makes the directory.
 func (s *Stack) begin() error {
 	if err := s.Down(); err != nil {
@@ -150,7 +164,7 @@ func (s *Stack) startNode(ctx context.Context, name string) error {
 		return err
 	}
 	mountd := filepath.Join(n.dir, "m.sock")
-	args := append([]string{"--socket", mountd, "--state-dir", filepath.Join(n.dir, "state"), "--log-dir", filepath.Join(n.dir, "log")}, s.engines(name)...)
+	args := append([]string{"--socket", mountd, "--state-dir", filepath.Join(n.dir, "state"), "--log-dir", filepath.Join(n.dir, "log")}, s.engines(name, "2Gi")...)
 	if _, err := s.launch("strata-mountd", name+"-mountd", args...); err != nil {
 		return err
 	}

@@ -17,12 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var program = sync.OnceValues(build)
+// Build builds the server's program (hack/s3) where it isn't there yet, and tells its path. The current directory must be in the checkout. It is for what starts the
+// server without a test; a test takes Program.
+var Build = sync.OnceValues(build)
 
 // Program is the path of the server's program (hack/s3).
 func Program(t testing.TB) string {
 	t.Helper()
-	path, err := program()
+	path, err := Build()
 	if err != nil {
 		t.Fatalf("building the S3 server: %v", err)
 	}
