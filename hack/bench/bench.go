@@ -45,7 +45,7 @@ func full() plan {
 		loads:  []load{{1, 16, 8}, {8, 24, 16}, {32, 48, 32}},
 		rounds: 5,
 		time: map[string]time.Duration{partCalls: 145 * time.Second, partMounts: 55 * time.Second, partData: 100 * time.Second,
-			partScratch: 45 * time.Second, scratchData: 100 * time.Second, partCold: 150 * time.Second},
+			partScratch: 45 * time.Second, scratchData: 100 * time.Second, partCold: 170 * time.Second},
 		fileSize:  256 * mib,
 		fioTime:   4 * time.Second,
 		localTime: 2 * time.Second,
