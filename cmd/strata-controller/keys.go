@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -47,10 +46,7 @@ func keysMain(program string, args []string) int {
 func runKeys(program string, args []string, out io.Writer) error {
 	var o driver.ControllerOptions
 	flags := pflag.NewFlagSet("strata-controller "+program, pflag.ContinueOnError)
-	flags.StringVar(&o.ClusterConfig, "cluster-config", "/etc/strata/clusters.yaml", "cluster configuration file")
-	flags.StringVar(&o.Kubeconfig, "kubeconfig", "in-cluster", "credentials of the Kubernetes API, as the controller has them")
-	flags.StringVar(&o.Namespace, "namespace", "strata", "namespace of the Secrets")
-	limit := flags.Duration("timeout", time.Minute, "how long to try at most")
+	limit := keeperFlags(flags, &o)
 	var retire, force, undo bool
 	if program == "rotate" {
 		flags.BoolVar(&retire, "retire", false, "remove the keys before the newest; refused while a client uses one")
@@ -70,13 +66,9 @@ func runKeys(program string, args []string, out io.Writer) error {
 	case force && !retire:
 		return errors.New("--force is for --retire")
 	}
-	var ids []volume.ID
-	for _, arg := range flags.Args() {
-		id, err := volume.ParseID(arg)
-		if err != nil {
-			return err
-		}
-		ids = append(ids, id)
+	ids, err := parseIDs(flags.Args())
+	if err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -39,10 +39,7 @@ func revokeMain(args []string) int {
 func runRevoke(args []string) error {
 	var o driver.ControllerOptions
 	flags := pflag.NewFlagSet("strata-controller revoke", pflag.ContinueOnError)
-	flags.StringVar(&o.ClusterConfig, "cluster-config", "/etc/strata/clusters.yaml", "cluster configuration file")
-	flags.StringVar(&o.Kubeconfig, "kubeconfig", "in-cluster", "credentials of the Kubernetes API, as the controller has them")
-	flags.StringVar(&o.Namespace, "namespace", "strata", "namespace of the Secrets")
-	limit := flags.Duration("timeout", time.Minute, "how long to try at most")
+	limit := keeperFlags(flags, &o)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, revokeUsage, flags.FlagUsages()) }
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -50,13 +47,9 @@ func runRevoke(args []string) error {
 	if flags.NArg() == 0 {
 		return errors.New("it takes the ids of volumes; kubectl strata orphans lists them")
 	}
-	var ids []volume.ID
-	for _, arg := range flags.Args() {
-		id, err := volume.ParseID(arg)
-		if err != nil {
-			return err
-		}
-		ids = append(ids, id)
+	ids, err := parseIDs(flags.Args())
+	if err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -64,4 +57,24 @@ func runRevoke(args []string) error {
 	defer cancel()
 	// Without an instance, as inspect: it must be able to run beside the controller.
 	return driver.Revoke(ctx, o, func(ctx context.Context, c clusters.Cluster) (ceph.Conn, error) { return dial(ctx, c, "") }, ids)
+}
+
+// keeperFlags adds the flags of a sub-program that works at identities and their Secrets, and returns how long it may try.
+func keeperFlags(flags *pflag.FlagSet, o *driver.ControllerOptions) *time.Duration {
+	flags.StringVar(&o.ClusterConfig, "cluster-config", "/etc/strata/clusters.yaml", "cluster configuration file")
+	flags.StringVar(&o.Kubeconfig, "kubeconfig", "in-cluster", "credentials of the Kubernetes API, as the controller has them")
+	flags.StringVar(&o.Namespace, "namespace", "strata", "namespace of the Secrets")
+	return flags.Duration("timeout", time.Minute, "how long to try at most")
+}
+
+func parseIDs(args []string) ([]volume.ID, error) {
+	var ids []volume.ID
+	for _, arg := range args {
+		id, err := volume.ParseID(arg)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
