@@ -222,6 +222,14 @@ func (r *Run) suite(ctx context.Context, suites ...string) {
 	r.tests(ctx, strings.Join(suites, ", "), one)
 }
 
+// bulk are packages whose tests move so many bytes that the race detector, which looks at each, makes them take five times as long. They run without
+// it, and with it once more: then some tests do less (-short), and notRaced are left out.
+var bulk = []string{"./pkg/coldfs", "./pkg/coldfs/draft", "./pkg/coldfs/move", "./pkg/coldfs/reading"}
+
+// notRaced are the tests of bulk that take longest with the race detector for what it sees in them: one client at a time, or processes that are killed.
+const notRaced = "^(TestPosix.*|TestFSXOfLargeFiles|TestGitClone|TestTar|TestADirectoryOfManyFiles|TestRandomVersionsOfAFileThatIsReadByTheKernel|TestAKilledEngineLosesNothingThatWasStored|" +
+	"TestAFileLargerThanTheRoomIsWritten|TestWhatWasCommittedSurvivesAKill|TestADirectoryIsMovedWhateverRequestIsTheLastOfAnEngine)$"
+
 // unit runs the tests of every package outside of tests/, with the race detector.
 func (r *Run) unit(ctx context.Context) {
 	dirs := []string{}
@@ -232,7 +240,8 @@ func (r *Run) unit(ctx context.Context) {
 	}
 	failpoint := tags + ",failpoint"
 	r.tests(ctx, "unit",
-		goTest{"unit", []string{"-race", "-timeout", suiteTimeout, "-tags", tags}, dirs},
+		goTest{"unit", []string{"-race", "-short", "-skip", notRaced, "-timeout", suiteTimeout, "-tags", tags}, dirs},
+		goTest{"bulk", []string{"-timeout", suiteTimeout, "-tags", tags}, bulk},
 		// The tag changes the whole program, so these are tests of another one.
 		goTest{"failpoint", []string{"-race", "-timeout", "1m", "-tags", failpoint}, []string{"./pkg/failpoint", "./pkg/journal"}},
 		goTest{"killed", []string{"-timeout", "5m", "-tags", failpoint, "-run", "^TestKilledAnywhere$"}, []string{"./pkg/scratch/loop"}},

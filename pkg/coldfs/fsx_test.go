@@ -268,9 +268,17 @@ func fsxSeed(t *testing.T) uint64 {
 	return seed
 }
 
+// much is how much a test does; with -short a tenth of it.
+func much(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
+
 // STRATA_FSX_OPS and STRATA_FSX_SEED choose how many operations and which.
 func TestFSX(t *testing.T) {
-	operations := 50_000
+	operations := much(50_000)
 	if s := os.Getenv("STRATA_FSX_OPS"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil {
@@ -286,7 +294,7 @@ func TestFSX(t *testing.T) {
 func TestFSXOfWhatTheKernelReads(t *testing.T) {
 	v := mount(t, coldfstest.Options{Config: immutable})
 	x := &fsx{t: t, v: v, r: rand.New(rand.NewPCG(fsxSeed(t), 6)), max: 256 << 10, span: 32 << 10, watch: true}
-	x.run(5000, map[string]int{"read": 60, "write": 60, "truncate": 8, "map": 30, "sync": 2, "reopen": 8, "rename": 1, "size": 10})
+	x.run(much(5000), map[string]int{"read": 60, "write": 60, "truncate": 8, "map": 30, "sync": 2, "reopen": 8, "rename": 1, "size": 10})
 	if err := v.Unmount(); err != nil {
 		t.Fatal(err)
 	}
@@ -298,5 +306,5 @@ func TestFSXOfWhatTheKernelReads(t *testing.T) {
 // Objects of several parts: what was written is sent, what wasn't is copied by the store.
 func TestFSXOfLargeFiles(t *testing.T) {
 	x := &fsx{t: t, v: mount(t, coldfstest.Options{}), r: rand.New(rand.NewPCG(fsxSeed(t), 5)), max: 48 << 20, span: 6 << 20}
-	x.run(150, map[string]int{"read": 6, "write": 6, "truncate": 1, "map": 2, "sync": 2, "reopen": 1, "rename": 1, "size": 1})
+	x.run(much(150), map[string]int{"read": 6, "write": 6, "truncate": 1, "map": 2, "sync": 2, "reopen": 1, "rename": 1, "size": 1})
 }

@@ -193,7 +193,7 @@ func TestRandomNamesAndDirectories(t *testing.T) {
 				return path.Join(p...)
 			}
 			var log []string
-			for step := range 250 {
+			for step := range much(250) {
 				m := mounts[r.IntN(2)]
 				p, q := name(), name()
 				at := func(x string) string { return m.Path(base, x) }

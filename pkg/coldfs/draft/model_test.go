@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	steps = flag.Int("steps", 300, "how many random operations a model test does")
+	steps = flag.Int("steps", 300, "how many random operations a model test does; with -short a fifth")
 	seed  = flag.Uint64("seed", 1, "of the model tests")
 )
 
@@ -152,7 +152,11 @@ func (m *model) reopen() {
 }
 
 func (m *model) run() {
-	for range *steps {
+	n := *steps
+	if testing.Short() {
+		n /= 5
+	}
+	for range n {
 		switch x := m.g.IntN(100); {
 		case x < 60:
 			m.write()

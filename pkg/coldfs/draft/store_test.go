@@ -79,9 +79,12 @@ func (r *remote) content(t testing.TB, key string) []byte {
 		t.Fatal(err)
 	}
 	defer body.Close()
-	got, err := io.ReadAll(body)
-	if err != nil {
+	got := make([]byte, o.Size)
+	if _, err := io.ReadFull(body, got); err != nil {
 		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, body); n != 0 || err != nil {
+		t.Fatalf("%d bytes after the end: %v", n, err)
 	}
 	return got
 }
