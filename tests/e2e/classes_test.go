@@ -24,21 +24,27 @@ const (
 	scratchSmall   = "e2e-scratch-small"
 	scratchOptions = "e2e-scratch-options"
 	// scratchOwned names its file system, so that kubelet gives volumes to the fsGroup of their pods.
-	scratchOwned  = "e2e-scratch-owned"
-	cold          = "e2e-cold"
+	scratchOwned = "e2e-scratch-owned"
+	cold         = "e2e-cold"
+	// coldWaits makes a volume only when a pod wants it.
+	coldWaits     = "e2e-cold-waits"
 	snapshotClass = "e2e-warm"
 
 	controllerSecret = "strata-ceph"
 	coldSecret       = "strata-cold"
 )
 
+func waits(o *storagev1.StorageClass) {
+	mode := storagev1.VolumeBindingWaitForFirstConsumer
+	o.VolumeBindingMode = &mode
+}
+
 func (c *cluster) applyClasses(ctx context.Context) error {
 	yes := true
 	class := func(name string, parameters map[string]string, change func(*storagev1.StorageClass)) error {
 		o := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: driverName, AllowVolumeExpansion: &yes, Parameters: parameters}
 		if parameters["tier"] == "scratch" {
-			wait := storagev1.VolumeBindingWaitForFirstConsumer
-			o.VolumeBindingMode = &wait
+			waits(o)
 		}
 		if change != nil {
 			change(o)
@@ -65,9 +71,15 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		keep := corev1.PersistentVolumeReclaimRetain
 		o.ReclaimPolicy = &keep
 	}
-	inStore := map[string]string{"tier": "cold", "team": "${pvc.namespace}", "endpoint": c.store.endpoint, "bucket": volumesBucket}
-	for _, step := range []string{"provisioner", "controller-expand", "node-stage", "node-publish"} {
-		inStore["csi.storage.k8s.io/"+step+"-secret-name"], inStore["csi.storage.k8s.io/"+step+"-secret-namespace"] = coldSecret, driverNamespace
+	inStore := func(more ...string) map[string]string {
+		p := map[string]string{"tier": "cold", "team": "${pvc.namespace}", "endpoint": c.store.endpoint, "bucket": volumesBucket}
+		for _, step := range []string{"provisioner", "controller-expand", "node-stage", "node-publish"} {
+			p["csi.storage.k8s.io/"+step+"-secret-name"], p["csi.storage.k8s.io/"+step+"-secret-namespace"] = coldSecret, driverNamespace
+		}
+		for i := 0; i < len(more); i += 2 {
+			p[more[i]] = more[i+1]
+		}
+		return p
 	}
 	local := func(class string) map[string]string { return map[string]string{"tier": "scratch", "class": class} }
 	for _, err := range []error{
@@ -75,7 +87,8 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		class(warmRetain, shared(), retain),
 		class(warmOptions, shared(), options),
 		class(warmWrong, shared("pool", "no-such-pool"), nil),
-		class(cold, inStore, nil),
+		class(cold, inStore(), nil),
+		class(coldWaits, inStore(), waits),
 		class(scratch, local("default"), nil),
 		class(scratchLoop, local("loop"), nil),
 		class(scratchSmall, local("small"), nil),
@@ -84,6 +97,7 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		// Of the storage tests of Kubernetes, which make namespaces of their own.
 		class("e2e-external-warm", shared("team", "external", "csi.storage.k8s.io/node-stage-secret-namespace", driverNamespace,
 			"csi.storage.k8s.io/node-publish-secret-namespace", driverNamespace), nil),
+		class("e2e-external-cold", inStore("team", "external"), nil),
 		class("e2e-external-scratch", map[string]string{"tier": "scratch", "class": "loop", "csi.storage.k8s.io/fstype": "xfs"}, nil),
 	} {
 		if err != nil {

@@ -89,3 +89,33 @@ func TestColdGrows(t *testing.T) {
 		t.Errorf("the pod reads %q", got)
 	}
 }
+
+// A generic ephemeral volume of a class that waits for its pod: the scheduler, which asks for room first, finds some, and what the volume held goes with the pod.
+func TestColdComesAndGoesWithItsPod(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	bucket, err := k.store.bucket(s.ctx, volumesBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := s.run("own", "", generic(coldWaits, "1Gi", "/data"))
+	p.sh("echo content > /data/file")
+	volume := s.bound("own-v0")
+	prefix := volume.Spec.CSI.VolumeAttributes["prefix"]
+	content, err := object(s.ctx, bucket, prefix+"file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(content) != "content\n" {
+		t.Errorf("the object has %q", content)
+	}
+	p.remove()
+	s.volumeGone(volume.Name)
+	keys, err := keysBelow(s.ctx, bucket, prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(keys) > 0 {
+		t.Errorf("there are %v after the volume", keys)
+	}
+}

@@ -30,11 +30,11 @@ var unfit = map[string]string{
 	"scratch": `Dynamic PV.*should support existing directories when readOnly specified in the volumeSource|fsgroupchangepolicy|should provision storage with mount options`,
 }
 
-// The storage tests of Kubernetes, External.Storage, for tiers warm and scratch. Which of them pass and which skip themselves, with the reason that they
+// The storage tests of Kubernetes, External.Storage, for every tier. Which of them pass and which skip themselves, with the reason that they
 // give, is in external/*-specs.txt: a test that comes, goes, or changes its result fails this one. STRATA_E2E_UPDATE=1 writes the files.
 func TestExternalStorage(t *testing.T) {
 	t.Parallel()
-	for _, tier := range []string{"warm", "scratch"} {
+	for _, tier := range []string{"warm", "scratch", "cold"} {
 		t.Run(tier, func(t *testing.T) {
 			t.Parallel()
 			external(t, tier)
