@@ -79,10 +79,13 @@ func (b busy) goesOn(n int) {
 	})
 }
 
-// allKinds are volumes of every kind for one pod, of claims that are made here.
+// allKinds are volumes of every kind for one pod, of claims that are made here. The claim of the generic one is POD-v1.
 func (s *space) allKinds(suffix string) []mount {
 	s.Helper()
 	s.claim("warm-"+suffix, warm, "1Gi", corev1.ReadWriteMany)
 	s.claim("cold-"+suffix, cold, "1Gi", corev1.ReadWriteMany)
-	return []mount{claimed("warm-"+suffix, "/warm"), claimed("cold-"+suffix, "/cold"), generic(scratch, "100Mi", "/generic"), inline("default", "100Mi", "/btrfs"), inline("loop", "320Mi", "/loop")}
+	return []mount{
+		claimed("warm-"+suffix, "/warm"), generic(scratch, "100Mi", "/generic"), inline("default", "100Mi", "/btrfs"), inline("loop", "320Mi", "/loop"),
+		claimed("cold-"+suffix, "/cold"),
+	}
 }
