@@ -109,10 +109,16 @@ func (fs *FS) State(id uint64) (State, error) {
 		if binary.LittleEndian.Uint32(i.data[references:]) > 0 {
 			state = Alive
 		}
-		return nil
+		return errEnough // there is one
 	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
 	return state, err
 }
+
+// errEnough ends a search that has found what it was for.
+var errEnough = errors.New("enough")
 
 // child is a subvolume within another one.
 type child struct {
@@ -124,7 +130,6 @@ type child struct {
 // children are the subvolumes directly within one, wherever in it they are; at most max of them.
 func (fs *FS) children(id uint64, max int) ([]child, error) {
 	var all []child
-	enough := errors.New("enough")
 	err := fs.search(searchKey{tree: rootTree, objectMin: id, objectMax: id, kind: rootRef, offsetMax: maxUint64}, func(i item) error {
 		// struct btrfs_root_ref: directory, sequence, length of the name, the name
 		if len(i.data) < 18 {
@@ -136,11 +141,11 @@ func (fs *FS) children(id uint64, max int) ([]child, error) {
 		}
 		all = append(all, child{id: i.offset, directory: le(i.data, 0), name: string(i.data[18 : 18+n])})
 		if len(all) >= max {
-			return enough
+			return errEnough
 		}
 		return nil
 	})
-	if errors.Is(err, enough) {
+	if errors.Is(err, errEnough) {
 		err = nil
 	}
 	return all, err

@@ -75,7 +75,9 @@ func (s *Server) publishInline(ctx context.Context, req *csi.NodePublishVolumeRe
 		return mounterror.Wrap(err)
 	}
 	failpoint.Hit("node/inline/after-target")
-	err = checkMountDir("target_path", spec.Path)
+	if !made { // what this call made is empty
+		err = checkMountDir("target_path", spec.Path)
+	}
 	if err == nil {
 		err = s.inline.PublishInline(ctx, spec)
 	}
