@@ -27,7 +27,8 @@ type Options struct {
 	Config  config.Config
 	Pools   []Pool // of Config, with the disks that were found to work
 	Journal *journal.Journal
-	// MountDir is a directory of this Backend's own, made if needed, in the node's mount namespace: each volume is mounted there for a moment.
+	// MountDir is a directory of this Backend's own, made if needed, in the node's mount namespace: a volume is mounted there for a moment when its disk is no
+	// disk.WholeMounter.
 	MountDir string
 	// Locks are those of the Node service: a volume is locked by its id, there for each call and here by the Reaper.
 	Locks     *keylock.Locks

@@ -55,7 +55,7 @@ func (b *Backend) ensure(ctx context.Context, want record, class config.Class) e
 	}
 	failpoint.Hit("scratch/volume/after-ready")
 	logger(ctx, want).Info("Scratch volume made", "size", want.Size, "kind", want.Kind)
-	if err := b.mount(ctx, d, want, class); err != nil {
+	if err := b.show(ctx, d, want, class); err != nil {
 		return b.undo(ctx, d, want, err)
 	}
 	return nil
@@ -106,16 +106,27 @@ func mode(readOnly bool) string {
 // rootMode is that of the volume's root directory: whatever user the pod runs as may write, as in an emptyDir.
 const rootMode = 0o777
 
-// mount mounts a volume that is ready at its path, or finds it there. It is mounted at a place of our own first, and bound to the path when
-// its root directory is as it should be: what is at the path is always whole.
-func (b *Backend) mount(ctx context.Context, d disk.Disk, r record, class config.Class) (err error) {
+// mount mounts a volume that is ready at its path, or finds it there.
+func (b *Backend) mount(ctx context.Context, d disk.Disk, r record, class config.Class) error {
+	if !r.Block {
+		if err := d.Mounted(ctx, r.Name, r.Path); !errors.Is(err, volume.ErrNotFound) {
+			return err
+		}
+	}
+	return b.show(ctx, d, r, class)
+}
+
+// show mounts a volume that is ready at its path, where nothing is mounted. What is at the path is always whole: where the disk can't do it
+// in one step, it is mounted at a place of our own first, and bound to the path when its root directory is as it should be.
+func (b *Backend) show(ctx context.Context, d disk.Disk, r record, class config.Class) (err error) {
 	if r.Block {
 		_, err := d.Attach(ctx, r.Name)
 		failpoint.Hit("scratch/volume/after-attach")
 		return err
 	}
-	if err := d.Mounted(ctx, r.Name, r.Path); !errors.Is(err, volume.ErrNotFound) {
-		return err
+	if w, ok := d.(disk.WholeMounter); ok {
+		err := w.MountWhole(ctx, r.Name, disk.Mount{Path: r.Path, Options: class.MountOptions, ReadOnly: r.ReadOnly}, rootMode)
+		return mounterror.Wrap(err)
 	}
 	if err := b.unmountOwn(ctx, r.Name); err != nil { // of an interrupted call
 		return err

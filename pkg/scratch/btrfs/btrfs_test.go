@@ -128,3 +128,47 @@ func TestAVolumeIsMountedOnce(t *testing.T) {
 	must("write", os.WriteFile(filepath.Join(one, "x"), nil, 0o600))
 	must("remove", os.Remove(filepath.Join(one, "x")))
 }
+
+// The mount appears with the mode of its root, also of a volume that is full and was given another by its pod.
+func TestAMountThatIsWhole(t *testing.T) {
+	d, err := Open(btrfstest.New(t, 1<<30, "--metadata", "single"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	t.Cleanup(func() { must("close", d.Close()) })
+	must("quota", d.fs.EnableSimpleQuota())
+	must("create", d.Create(t.Context(), disk.Spec{Name: "v1", Size: 64 << 20}))
+	t.Cleanup(func() { must("destroy", d.Destroy(context.Background(), "v1", disk.WipeNone)) })
+	path := t.TempDir()
+	for _, readOnly := range []bool{false, true} {
+		must("mount", d.MountWhole(t.Context(), "v1", disk.Mount{Path: path, ReadOnly: readOnly}, 0o777))
+		must("mounted", d.Mounted(t.Context(), "v1", path))
+		fi, err := os.Stat(path)
+		must("stat", err)
+		if fi.Mode().Perm() != 0o777 {
+			t.Errorf("mode %v", fi.Mode())
+		}
+		err = os.Chmod(path, 0o700)
+		if readOnly != errors.Is(err, unix.EROFS) {
+			t.Errorf("chmod, read-only %v: %v", readOnly, err)
+		}
+		if !readOnly {
+			f, err := os.Create(filepath.Join(path, "fill"))
+			must("fill", err)
+			for block := make([]byte, 1<<20); err == nil; {
+				_, err = f.Write(block)
+			}
+			if !errors.Is(err, unix.EDQUOT) {
+				t.Errorf("filling it: %v", err)
+			}
+			must("close", f.Close())
+		}
+		must("umount", unix.Unmount(path, 0))
+	}
+}

@@ -56,6 +56,16 @@ func attributesOf(m disk.Mount) (int, error) {
 // Mount puts an overlay over the volume at the path. One that is mounted already is refused: a second overlay would take the first one's
 // working directory from under it. See disk.Disk.
 func (d *Disk) Mount(_ context.Context, name string, m disk.Mount) error {
+	return d.mountAt(name, m, nil)
+}
+
+// MountWhole is Mount with the mode of the root directory. See disk.WholeMounter.
+func (d *Disk) MountWhole(_ context.Context, name string, m disk.Mount, root os.FileMode) error {
+	return d.mountAt(name, m, &root)
+}
+
+// mountAt leaves the mode of the root directory as it is without one (nil).
+func (d *Disk) mountAt(name string, m disk.Mount, root *os.FileMode) error {
 	s, err := d.lookup(name)
 	if err != nil {
 		return err
@@ -71,7 +81,7 @@ func (d *Disk) Mount(_ context.Context, name string, m disk.Mount) error {
 	if err := d.unused(name); err != nil {
 		return err
 	}
-	fd, err := d.withRoom(s, func() (int, error) { return d.detached(s, name, attr) })
+	fd, err := d.withRoom(s, func() (int, error) { return d.detached(s, name, attr, root) })
 	if err != nil {
 		return fmt.Errorf("mount scratch volume %s: %w", name, err)
 	}
@@ -91,7 +101,7 @@ const room = 512 << 10
 // withRoom raises the limit for a moment in which nobody can reach the volume.
 func (d *Disk) withRoom(s *fs.Subvolume, mount func() (int, error)) (int, error) {
 	g := groupOf(s.ID)
-	c, err := d.fs.Charge(g)
+	c, err := d.fs.Settled(g)
 	if err != nil {
 		return -1, err
 	}
@@ -111,18 +121,18 @@ func (d *Disk) withRoom(s *fs.Subvolume, mount func() (int, error)) (int, error)
 }
 
 // detached makes the mount without a place. It is gone with its descriptor unless it is moved to one.
-func (d *Disk) detached(s *fs.Subvolume, name string, attr int) (int, error) {
+func (d *Disk) detached(s *fs.Subvolume, name string, attr int, root *os.FileMode) (int, error) {
 	// A volatile overlay takes no directory that was one's before. Nothing but the kernel writes there.
-	root, err := os.OpenRoot(reference(s.File))
+	dir, err := os.OpenRoot(reference(s.File))
 	if err != nil {
 		return -1, err
 	}
-	defer root.Close()
-	if err := root.RemoveAll(workName); err != nil {
+	defer dir.Close()
+	if err := dir.RemoveAll(workName); err != nil {
 		return -1, err
 	}
 	failpoint.Hit("scratch/btrfs/before-work")
-	if err := root.Mkdir(workName, 0o700); err != nil {
+	if err := dir.Mkdir(workName, 0o700); err != nil {
 		return -1, err
 	}
 	failpoint.Hit("scratch/btrfs/after-work")
@@ -144,6 +154,11 @@ func (d *Disk) detached(s *fs.Subvolume, name string, attr int) (int, error) {
 			return -1, err
 		}
 		held = append(held, f)
+		if dir == dataName && root != nil {
+			if err := f.Chmod(*root); err != nil {
+				return -1, err
+			}
+		}
 		// Through the descriptor: no character of the path is one of the option's own, and no link is followed.
 		set = append(set, [2]string{option, reference(f)})
 	}

@@ -117,7 +117,7 @@ func (d *Disk) try(ctx context.Context) (err error) {
 		return err
 	}
 	defer s.Close()
-	fd, err := d.detached(s, probeName, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	fd, err := d.detached(s, probeName, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, nil)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ package disk
 import (
 	"context"
 	"fmt"
+	"io/fs"
 
 	"github.com/strata-csi/strata/pkg/volume"
 )
@@ -112,6 +113,13 @@ func CheckName(name string) error {
 type WipeChecker interface {
 	// CheckWipe refuses a policy that the disk can't keep. The error wraps volume.ErrPrecondition.
 	CheckWipe(wipe Wipe) error
+}
+
+// WholeMounter is a Disk whose mount appears at its path in one step, as it should be. Where a Disk isn't, the volume is mounted elsewhere
+// first and made ready there.
+type WholeMounter interface {
+	// MountWhole is Mount with the mode that the volume's root directory has.
+	MountWhole(ctx context.Context, name string, m Mount, root fs.FileMode) error
 }
 
 // Refused is why a place can't be used in one of the ways.
