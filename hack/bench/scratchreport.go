@@ -128,7 +128,7 @@ every way, also to the raw file system, than on a real disk. All volumes of a ro
 var aboutKind = map[string]string{
 	"loop": `- The floor of publish: a file with its space set aside, the loop device, mkfs.ext4 with the driver's options, the mount. The driver besides journals its steps
   (fsync), makes sure that nobody else has the volume, makes the file system and mounts it through a device each, forbids both devices to discard, and
-  binds the mount, whole, to the pod's path. *The journal's records alone*: the driver's writes to its journal, two each way, without a volume.
+  binds the mount, whole, to the pod's path. *The journal's record alone*: the driver's writes to its journal without a volume, one to publish, two to unpublish.
 - Data: fio, libaio, O_DIRECT, a file in a published volume beside one on the disk's ext4. Random writes in the volume go through two file systems and one loop device more.
 `,
 	"btrfs": `- The floor of publish: a subvolume, its quota group with the limit, a bind mount; of unpublish: the end of the subvolume and the wait for its space.

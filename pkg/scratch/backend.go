@@ -70,7 +70,7 @@ var (
 	_ tier.SegmentReporter     = (*Backend)(nil)
 )
 
-// New reads the journal. It touches no volume: what a killed process left waits for its next request, or for the Reaper.
+// New reads the journal and the mount table. It touches no volume: what a killed process left waits for its next request, or for the Reaper.
 func New(o Options) (*Backend, error) {
 	if o.Journal == nil || o.MountDir == "" || o.Locks == nil || o.Unmounter == nil {
 		return nil, errors.New("scratch: a field of Options is missing")
@@ -99,7 +99,7 @@ func New(o Options) (*Backend, error) {
 			return nil, fmt.Errorf("scratch: class %s: Options have no pool %s", c.Name, c.Pool)
 		}
 	}
-	return b, nil
+	return b, b.findWhole()
 }
 
 // Close ends what the disks hold open. Every volume stays as it is.

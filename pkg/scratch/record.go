@@ -20,7 +20,7 @@ type phase string
 
 const (
 	creating   phase = "creating"   // whatever is there is worth nothing
-	ready      phase = "ready"      // made, mounted or about to be
+	ready      phase = "ready"      // made, mounted or about to be; the record on the disk may still say creating, see made
 	destroying phase = "destroying" // to be destroyed, whatever is left
 )
 

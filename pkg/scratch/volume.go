@@ -50,7 +50,7 @@ func (b *Backend) ensure(ctx context.Context, want record, class config.Class) e
 	}
 	failpoint.Hit("scratch/volume/after-create")
 	want.Phase = ready
-	if err := b.put(want); err != nil {
+	if err := b.made(want); err != nil {
 		return b.undo(ctx, d, want, err)
 	}
 	failpoint.Hit("scratch/volume/after-ready")

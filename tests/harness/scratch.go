@@ -36,6 +36,7 @@ type ScratchNode struct {
 	options ScratchOptions
 	// atStart is how often each failpoint is passed before the node is ready: it tries its disks.
 	atStart map[string]int
+	died    bool // the next start finds an interrupted request, and may write: it says nothing of others
 	log     *logBuffer
 	process *process
 	conn    *grpc.ClientConn
@@ -180,10 +181,13 @@ func (n *ScratchNode) Start(failpoint string) {
 	n.launch(failpoint)
 	n.conn = dial(n.t, n.process, n.Socket)
 	n.NodeClient, n.Identity = csi.NewNodeClient(n.conn), csi.NewIdentityClient(n.conn)
-	n.atStart = map[string]int{}
-	for _, name := range n.passed() {
-		n.atStart[name]++
+	if !n.died {
+		n.atStart = map[string]int{}
+		for _, name := range n.passed() {
+			n.atStart[name]++
+		}
 	}
+	n.died = false
 	n.forget()
 }
 
@@ -241,6 +245,7 @@ func (n *ScratchNode) Died() {
 	case <-time.After(Patience):
 		n.t.Fatal("strata-node did not die at its failpoint")
 	}
+	n.died = true
 	if n.conn != nil {
 		_ = n.conn.Close()
 	}
