@@ -75,6 +75,7 @@ func (f *FS) commitLocked(ctx context.Context, n *node) error {
 	i.mu.Unlock()
 
 	o, err := d.Commit(ctx)
+	f.changedNode(n)
 	i.mu.Lock()
 	if err != nil {
 		if errors.Is(err, s3.ErrConflict) {

@@ -184,7 +184,7 @@ func (f *FS) list(ctx context.Context, n *node) (*listing.Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := listing.Options{Lister: f.bucket, Prefix: key}
+	o := listing.Options{Lister: f.lister(n.ID), Prefix: key}
 	if n.ID == nodes.RootID {
 		o.Hide = func(segment string) bool { return segment == reserved }
 	}
@@ -195,6 +195,14 @@ func (f *FS) list(ctx context.Context, n *node) (*listing.Directory, error) {
 		o.First = append(o.First, listing.Entry{Name: name, Asked: time.Now()})
 	}
 	return listing.Open(o), nil
+}
+
+// lister lists a directory; what it lists may answer lookups, unless it would be too old at once.
+func (f *FS) lister(id uint64) listing.Lister {
+	if f.keeps() {
+		return f.pages.Record(id, f.bucket)
+	}
+	return f.bucket
 }
 
 // dirent is an entry as readdir shows it. Of what may be a symlink the type isn't known.
@@ -276,10 +284,7 @@ func (f *FS) inspectOne(ctx context.Context, parent *node, e listing.Entry) *nod
 	if err != nil {
 		return nil
 	}
-	n := f.table.Child(parent, e.Name)
-	if n != nil && !f.table.Pin(n) {
-		n = nil
-	}
+	n := f.pinned(parent, e.Name)
 	return f.adopt(parent, e.Name, n, found{object: o, asked: asked})
 }
 

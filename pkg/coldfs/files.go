@@ -117,6 +117,7 @@ func (f *FS) validate(ctx context.Context, n *node) error {
 	asked := time.Now()
 	o, err := f.head(ctx, key)
 	if errors.Is(err, s3.ErrNotFound) {
+		f.changedNode(n)
 		return fmt.Errorf("%q is gone: %w", key, unix.ESTALE)
 	}
 	if err != nil {
@@ -124,9 +125,17 @@ func (f *FS) validate(ctx context.Context, n *node) error {
 	}
 	i.mu.Lock()
 	same := i.isLocal() || i.object.ETag == o.ETag
+	known, before := i.known, i.attr
 	i.mu.Unlock()
 	if !same || !i.renew(f, found{object: o, asked: asked}) {
+		f.changedNode(n)
 		return fmt.Errorf("%q is another version by now: %w", key, unix.ESTALE)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	// The kernel has decided who may do this by what a listing shows.
+	if !known && !shown(before, i.attr) {
+		return fmt.Errorf("%q has attributes of its own: %w", key, unix.ESTALE)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/strata-csi/strata/pkg/coldfs/move"
 	"github.com/strata-csi/strata/pkg/coldfs/names"
 	"github.com/strata-csi/strata/pkg/coldfs/nodes"
+	"github.com/strata-csi/strata/pkg/coldfs/pages"
 	"github.com/strata-csi/strata/pkg/coldfs/reading"
 	"github.com/strata-csi/strata/pkg/s3"
 )
@@ -55,6 +56,7 @@ type FS struct {
 	paths   pathLocks
 	moving  moving
 	absent  absences
+	pages   pages.Pages
 	stats   counters
 	metrics *metrics
 	trouble trouble
@@ -122,6 +124,8 @@ type inode struct {
 	fresh map[string]*node
 	// bears: files in it were found to have metadata, so that a listing alone would show them otherwise than they are. sampled: this was looked for since it was opened.
 	bears, sampled bool
+	// plain is how many files in it were found to have none, passed how many were looked up in a page of the listing.
+	plain, passed int
 	// kept: there is a marker, so that the directory stays when the last file goes.
 	kept bool
 }

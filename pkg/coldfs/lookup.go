@@ -46,7 +46,7 @@ func (f *FS) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string, 
 	return fuse.OK
 }
 
-// lookup finds the node of a name and pins it. The error wraps s3.ErrNotFound if there is nothing.
+// lookup finds the node of a name and pins it. The error wraps s3.ErrNotFound if there is nothing. What is there is shown as it was at most as long ago as the kernel would keep it.
 func (f *FS) lookup(ctx context.Context, parent *node, name string) (*node, error) {
 	begun := time.Now()
 	if _, err := f.parse(parent, name); err != nil {
@@ -61,23 +61,50 @@ func (f *FS) lookup(ctx context.Context, parent *node, name string) (*node, erro
 		return nil, err
 	}
 	defer release()
+	if n := f.there(parent, name, begun); n != nil {
+		return n, nil
+	}
+	n := f.pinned(parent, name)
+	if got, ok := f.byPage(ctx, parent, name, n); ok {
+		return f.adopt(parent, name, n, got), nil
+	}
+	if n != nil {
+		f.table.Unpin(n)
+	}
 	return f.lookupLocked(ctx, parent, name, begun)
+}
+
+// pinned is the node at a name, pinned; nil: there is none.
+func (f *FS) pinned(parent *node, name string) *node {
+	n := f.table.Child(parent, name)
+	if n != nil && !f.table.Pin(n) {
+		return nil
+	}
+	return n
+}
+
+// there is the node at a name, pinned, if what is known of it was asked for since begun, or is newer than what the store has.
+func (f *FS) there(parent *node, name string, begun time.Time) *node {
+	n := f.pinned(parent, name)
+	if n == nil {
+		return nil
+	}
+	n.Value.mu.Lock()
+	enough := n.Value.isLocal() || n.Value.asked.After(begun)
+	n.Value.mu.Unlock()
+	if !enough {
+		f.table.Unpin(n)
+		return nil
+	}
+	return n
 }
 
 // lookupLocked is lookup by who has the name. What was asked for since begun is new enough.
 func (f *FS) lookupLocked(ctx context.Context, parent *node, name string, begun time.Time) (*node, error) {
-	n := f.table.Child(parent, name)
-	if n != nil && !f.table.Pin(n) {
-		n = nil
+	if n := f.there(parent, name, begun); n != nil {
+		return n, nil
 	}
-	if n != nil {
-		n.Value.mu.Lock()
-		enough := n.Value.isLocal() || n.Value.asked.After(begun)
-		n.Value.mu.Unlock()
-		if enough {
-			return n, nil
-		}
-	}
+	n := f.pinned(parent, name)
 	got, err := f.ask(ctx, parent, name, n)
 	if errors.Is(err, s3.ErrNotFound) {
 		if n != nil {
@@ -186,10 +213,8 @@ func (f *FS) head(ctx context.Context, key string) (s3.Object, error) {
 
 // adopt makes the node of a name be what was found. n is the node that was there, pinned, or nil; the answer is pinned instead.
 func (f *FS) adopt(parent *node, name string, n *node, got found) *node {
-	if !got.dir && !got.listed && attributes.In(got.object.Metadata) {
-		parent.Value.mu.Lock()
-		parent.Value.bears = true
-		parent.Value.mu.Unlock()
+	if !got.dir && !got.listed {
+		parent.Value.saw(got.object.Metadata)
 	}
 	if n != nil && n.Value.dir == got.dir {
 		if n.Value.renew(f, got) {
@@ -294,10 +319,7 @@ func (f *FS) listed(parent *node, e listing.Entry) *node {
 	if ok && !e.Asked.After(removed) {
 		return nil
 	}
-	n := f.table.Child(parent, e.Name)
-	if n != nil && !f.table.Pin(n) {
-		n = nil
-	}
+	n := f.pinned(parent, e.Name)
 	if e.Object.Key == "" && !e.Dir {
 		return n // it isn't in the store; when it isn't in the table either, it has just been removed
 	}

@@ -37,7 +37,12 @@ func (f *FS) begin(ctx context.Context, id uint64, name string) (parent *node, e
 		f.table.Unpin(parent)
 		return nil, nil, err
 	}
-	return parent, func() { release(); f.table.Unpin(parent) }, nil
+	return parent, func() {
+		// Whatever became of it: who does something else next must not see what was before.
+		f.changed(parent, name)
+		release()
+		f.table.Unpin(parent)
+	}, nil
 }
 
 // creatable tells whether something may be made at a name. What is shown escaped was made by another client; here it can be read and removed.

@@ -56,7 +56,11 @@ func (f *FS) rename(ctx context.Context, in *fuse.RenameIn, oldName, newName str
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer func() {
+		f.changed(from, oldName)
+		f.changed(to, newName)
+		release()
+	}()
 	begun := time.Now()
 	src, err := f.lookupLocked(ctx, from, oldName, begun)
 	if err != nil {
@@ -208,6 +212,7 @@ func (f *FS) renameDirectory(ctx context.Context, from, to place, src, dst *node
 		}
 	}
 	defer f.moving.begin(src)()
+	defer f.pages.Clear() // of all that is below it
 	below := f.table.Below(src)
 	defer func() {
 		for _, n := range below {

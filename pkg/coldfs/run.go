@@ -315,7 +315,7 @@ func (f *FS) forgetStale(ctx context.Context, server *device.Server) {
 	}
 }
 
-// trim has the kernel forget names when it knows so many that the table of nodes gets large.
+// trim has the kernel forget names when it knows so many that the table of nodes gets large, and forgets what nobody may be shown any more.
 func (f *FS) trim(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -325,6 +325,7 @@ func (f *FS) trim(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		f.pages.Expire(f.oldest())
 		for _, n := range f.table.Idle(min(cap(f.stale), max(0, f.table.Len()-maxNodes))) {
 			if parent, name, ok := f.table.Place(n); ok {
 				f.expire(parent, name)

@@ -214,6 +214,7 @@ func (f *FS) changeFile(ctx context.Context, n *node, change func(attributes.Att
 	}
 	metadata := wanted.Metadata(o.Metadata)
 	copied, err := f.mover.Metadata(ctx, o, metadata)
+	f.changedNode(n)
 	if errors.Is(err, s3.ErrNotFound) {
 		return fmt.Errorf("%q is gone: %w", o.Key, unix.ESTALE)
 	}
