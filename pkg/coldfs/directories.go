@@ -162,7 +162,7 @@ func (f *FS) readDir(cancel <-chan struct{}, in *fuse.ReadIn, r reply) fuse.Stat
 	}
 	// A page for one request: the kernel comes again, and who wants a few entries doesn't wait for more. But no entry at all would be the end.
 	for {
-		entries, err := d.listing.From(ctx, at-firstEntry)
+		entries, err := d.listing.From(ctx, at-firstEntry, int(in.Size)/smallestEntry+1)
 		if err != nil {
 			return f.answer(err)
 		}
@@ -170,7 +170,6 @@ func (f *FS) readDir(cancel <-chan struct{}, in *fuse.ReadIn, r reply) fuse.Stat
 		if len(entries) == 0 {
 			return fuse.OK
 		}
-		entries = entries[:min(len(entries), int(in.Size)/smallestEntry+1)]
 		if r.add(ctx, h.node, entries) {
 			return fuse.OK
 		}
@@ -244,11 +243,11 @@ func (f *FS) inspect(ctx context.Context, parent *node, entries []listing.Number
 		_ = group.Wait()
 	}
 	if !f.bears(parent) {
-		step := max(1, len(unknown)/samples)
+		passed, step := 0, max(1, len(unknown)/samples)
 		if f.sampled(parent) {
-			step = max(1, len(unknown))
+			passed, step = f.pass(parent, len(unknown)), plainEvery
 		}
-		ask(func(at, k int) bool { return at%step == 0 || entries[k].Object.Size == attributes.SymlinkSize })
+		ask(func(at, k int) bool { return (passed+at)%step == 0 || entries[k].Object.Size == attributes.SymlinkSize })
 	}
 	if f.bears(parent) {
 		ask(func(int, int) bool { return true })
@@ -261,6 +260,15 @@ func (f *FS) bears(dir *node) bool {
 	dir.Value.mu.Lock()
 	defer dir.Value.mu.Unlock()
 	return dir.Value.bears
+}
+
+// pass counts files of a directory whose metadata isn't asked for, and tells how many there were before.
+func (f *FS) pass(dir *node, count int) (before int) {
+	dir.Value.mu.Lock()
+	defer dir.Value.mu.Unlock()
+	before = dir.Value.passed
+	dir.Value.passed += count
+	return before
 }
 
 // sampled tells whether a directory was sampled since it was opened, and that it is now.

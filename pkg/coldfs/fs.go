@@ -124,7 +124,7 @@ type inode struct {
 	fresh map[string]*node
 	// bears: files in it were found to have metadata, so that a listing alone would show them otherwise than they are. sampled: this was looked for since it was opened.
 	bears, sampled bool
-	// plain is how many files in it were found to have none, passed how many were looked up in a page of the listing.
+	// plain is how many files in it were found to have none, passed how many were shown without looking.
 	plain, passed int
 	// kept: there is a marker, so that the directory stays when the last file goes.
 	kept bool

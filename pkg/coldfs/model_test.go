@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -172,16 +173,22 @@ func (t tree) String() string {
 	return strings.Join(all, " ")
 }
 
+// Two mounts that believe nothing for longer than it is used, as the other has just been there; and one that believes everything, as nobody else is there.
 func TestRandomNamesAndDirectories(t *testing.T) {
-	// Nothing is believed for longer than it is used: the other mount has just been there.
 	never := coldfstest.Options{Config: func(c *config.Config) { c.MetadataTTL = 0 }}
 	a := mount(t, never)
-	mounts := []*volume{a, a.again(t, never)}
+	t.Run("two mounts", func(t *testing.T) { randomNames(t, a, a.again(t, never)) })
+	t.Run("one mount", func(t *testing.T) {
+		randomNames(t, mount(t, coldfstest.Options{Config: func(c *config.Config) { c.MetadataTTL = time.Hour }}))
+	})
+}
+
+func randomNames(t *testing.T, mounts ...*volume) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 6))
 			base := fmt.Sprintf("seed%d", seed)
-			if err := os.Mkdir(a.Path(base), 0o755); err != nil {
+			if err := os.Mkdir(mounts[0].Path(base), 0o755); err != nil {
 				t.Fatal(err)
 			}
 			model := tree{}
@@ -194,7 +201,7 @@ func TestRandomNamesAndDirectories(t *testing.T) {
 			}
 			var log []string
 			for step := range much(250) {
-				m := mounts[r.IntN(2)]
+				m := mounts[r.IntN(len(mounts))]
 				p, q := name(), name()
 				at := func(x string) string { return m.Path(base, x) }
 				var got, want error

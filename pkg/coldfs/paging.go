@@ -94,7 +94,7 @@ const (
 	// plainEnough is how many files of a directory were found to have no metadata, one after the other, before others are taken to have none either.
 	plainEnough = samples
 	// plainEvery: of those, one in so many is looked at all the same.
-	plainEvery = 64
+	plainEvery = 256
 )
 
 // wants tells whether the metadata of an object must be asked for, as readdir does.

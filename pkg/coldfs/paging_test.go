@@ -64,6 +64,16 @@ func (v *volume) absent(t *testing.T, name string) {
 	}
 }
 
+// bounded compares how many requests came for so many names.
+func bounded(t *testing.T, p *s3test.FaultProxy, count, most int) {
+	t.Helper()
+	n := p.Count(s3test.Match{})
+	t.Logf("%d requests for %d names", n, count)
+	if n > most {
+		t.Errorf("%d requests for %d names, want at most %d", n, count, most)
+	}
+}
+
 func TestAWalkAsksForPages(t *testing.T) {
 	const count = 400
 	t.Run("names that are known", func(t *testing.T) {
@@ -73,12 +83,21 @@ func TestAWalkAsksForPages(t *testing.T) {
 			v.look(t, file(i), 7)
 		}
 		// Each of them by itself would be a HEAD and a listing. Of 400 files the first two are, some more are asked for because of their metadata; the directory itself is looked up too.
-		if n := p.Count(s3test.Match{}); n > 60 {
-			t.Errorf("%d requests for %d files", n, count)
-		}
+		bounded(t, p, count, 60)
 		if n := p.Count(s3test.Match{Query: "list-type"}); n > 8 {
 			t.Errorf("%d of them were listings", n)
 		}
+	})
+	t.Run("files that are read", func(t *testing.T) {
+		v, p := counted(t, time.Hour, count)
+		p.Forget()
+		for i := range count {
+			if got := read(t, v.Path(file(i))); got != "content" {
+				t.Fatalf("%s is %q", file(i), got)
+			}
+		}
+		// open() asks whether it is the version that is known, and its content is another.
+		bounded(t, p, count, 2*count+60)
 	})
 	t.Run("all names first", func(t *testing.T) {
 		v, p := counted(t, time.Hour, count)
@@ -90,9 +109,7 @@ func TestAWalkAsksForPages(t *testing.T) {
 		for _, e := range entries {
 			v.look(t, "d/"+e.Name(), 7)
 		}
-		if n := p.Count(s3test.Match{}); n > 60 {
-			t.Errorf("%d requests for %d files", n, count)
-		}
+		bounded(t, p, count, 60)
 	})
 	t.Run("files with attributes of their own", func(t *testing.T) {
 		v, p := counted(t, time.Hour, 0)
@@ -119,9 +136,7 @@ func TestAWalkAsksForPages(t *testing.T) {
 				t.Errorf("%s: %v, %v, %d bytes", file(i), info.Mode(), info.ModTime(), info.Size())
 			}
 		}
-		if n := p.Count(s3test.Match{}); n > count+20 {
-			t.Errorf("%d requests for %d files", n, count)
-		}
+		bounded(t, p, count, count+20)
 	})
 	t.Run("directories", func(t *testing.T) {
 		v, p := counted(t, time.Hour, 0)
@@ -134,9 +149,7 @@ func TestAWalkAsksForPages(t *testing.T) {
 				t.Fatalf("%s: %v, %v", file(i), info, err)
 			}
 		}
-		if n := p.Count(s3test.Match{}); n > count+20 {
-			t.Errorf("%d requests for %d directories", n, count)
-		}
+		bounded(t, p, count, count+20)
 	})
 }
 
@@ -149,9 +162,7 @@ func TestRandomLookupsSendNoMoreRequests(t *testing.T) {
 	for i := range looks {
 		v.look(t, file(i*1409%(count-1)), 7)
 	}
-	if n := p.Count(s3test.Match{}); n > 2*looks {
-		t.Errorf("%d requests for %d files", n, looks)
-	}
+	bounded(t, p, looks, 2*looks)
 	if n := p.Count(s3test.Match{Query: "list-type", If: func(r s3test.Request) bool { return r.Query.Get("delimiter") == "/" }}); n > 10 {
 		t.Errorf("%d pages were asked for", n)
 	}

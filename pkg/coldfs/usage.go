@@ -20,6 +20,8 @@ const (
 	// usageEvery is the pause between two listings. A volume that takes long to list is listed more rarely: usageShare of the time.
 	usageEvery = 5 * time.Minute
 	usageShare = 20
+	// usageAfter is the pause before the first, where no quota is kept by it: who mounts a volume has something to do there, and the store the less.
+	usageAfter = 30 * time.Second
 	// endless is the size that statfs shows of a volume without a capacity.
 	endless = 1 << 50
 )
@@ -92,13 +94,20 @@ func (u *usage) look(ctx context.Context, b *s3.Bucket, prefix string) error {
 
 // run looks every so often, until ctx ends. capacity asks for the volume's size, which may have grown; 0: not known.
 func (u *usage) run(ctx context.Context, b *s3.Bucket, prefix string, capacity func(context.Context) int64, changed func()) {
-	for {
-		begun := time.Now()
+	for first := true; ; first = false {
 		if n := capacity(ctx); n > 0 {
 			u.mu.Lock()
 			u.capacity = n
 			u.mu.Unlock()
 		}
+		if first && !u.enforce {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(usageAfter):
+			}
+		}
+		begun := time.Now()
 		if err := u.look(ctx, b, prefix); err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "The volume can't be listed; what it holds is as before")
 		}

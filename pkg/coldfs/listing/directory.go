@@ -116,8 +116,8 @@ func (d *Directory) Hidden() int {
 
 func (d *Directory) unlock() { d.mu <- struct{}{} }
 
-// From returns entries from number n on: at least one, unless the directory ends there: none. Numbers of entries that are gone are left out.
-func (d *Directory) From(ctx context.Context, n uint64) (entries []Numbered, err error) {
+// From returns entries from number n on: at least one, unless the directory ends there: none; and at most so many. Numbers of entries that are gone are left out.
+func (d *Directory) From(ctx context.Context, n uint64, most int) (entries []Numbered, err error) {
 	select {
 	case <-d.mu:
 		defer d.unlock()
@@ -139,7 +139,10 @@ func (d *Directory) From(ctx context.Context, n uint64) (entries []Numbered, err
 				return nil, err
 			}
 		}
-		for i := n - p.first; i < uint64(len(p.entries)); i++ {
+		for i := n - p.first; i < uint64(len(p.entries)) && len(entries) < most; i++ {
+			if entries == nil {
+				entries = make([]Numbered, 0, min(most, len(p.entries)-int(i)))
+			}
 			if p.entries[i].Name != "" {
 				entries = append(entries, Numbered{p.first + i, p.entries[i]})
 			}

@@ -73,7 +73,7 @@ func all(t *testing.T, d *Directory) []Numbered {
 	t.Helper()
 	var entries []Numbered
 	for n := uint64(0); ; {
-		got, err := d.From(t.Context(), n)
+		got, err := d.From(t.Context(), n, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +206,7 @@ func TestNumbersStay(t *testing.T) {
 		from := uint64(r.IntN(len(before)))
 		shown := map[string]bool{}
 		for n := from; ; {
-			got, err := d.From(t.Context(), n)
+			got, err := d.From(t.Context(), n, 1000)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -235,7 +235,7 @@ func TestNumbersStay(t *testing.T) {
 func TestAnErrorIsToldAndTheNextCallGoesOn(t *testing.T) {
 	b := &keys{all: []string{"a", "b", "c", "d", "e"}, size: 1, fail: errors.New("no answer")}
 	d := Open(Options{Lister: b})
-	if _, err := d.From(t.Context(), 0); !errors.Is(err, b.fail) {
+	if _, err := d.From(t.Context(), 0, 1000); !errors.Is(err, b.fail) {
 		t.Errorf("got %v", err)
 	}
 	b.fail = nil
@@ -245,7 +245,7 @@ func TestAnErrorIsToldAndTheNextCallGoesOn(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	<-d.mu // somebody else lists
-	if _, err := d.From(ctx, 0); !errors.Is(err, context.Canceled) {
+	if _, err := d.From(ctx, 0, 1000); !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting for another: %v", err)
 	}
 	d.unlock()
