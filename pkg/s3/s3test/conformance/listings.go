@@ -36,6 +36,22 @@ func listings(t *testing.T, s Store) {
 			t.Errorf("a directory in pages of %d: %q and %q", size, got, prefixes)
 		}
 	}
+	// From right before a name, as pkg/coldfs/pages asks.
+	const highest = "\U0010fffd"
+	for _, c := range []struct {
+		prefix, after   string
+		names, prefixes []string
+	}{
+		{"", "ab" + highest, []string{"c"}, []string{"b/"}},
+		{"a/", "a/0004" + highest, numbered("a/", 13)[5:], []string{"a/sub/"}},
+		{"a/", "a/sua" + highest, nil, []string{"a/sub/"}},
+		{"a/", "a/sub" + highest, nil, nil},
+	} {
+		got, prefixes := pages(t, b, s3.ListRequest{Prefix: c.prefix, Delimiter: "/", After: c.after})
+		if !slices.Equal(got, c.names) || !slices.Equal(prefixes, c.prefixes) {
+			t.Errorf("below %q behind %q: %q and %q, want %q and %q", c.prefix, c.after, got, prefixes, c.names, c.prefixes)
+		}
+	}
 	got, _ := pages(t, b, s3.ListRequest{After: "a/0005", Prefix: "a/"})
 	if want := slices.Concat(numbered("a/", 13)[6:], numbered("a/sub/", 3)); !slices.Equal(got, want) {
 		t.Errorf("behind a key: %q, want %q", got, want)
