@@ -100,27 +100,30 @@ func leaks(t *testing.T, path string) []string {
 	return found
 }
 
-// A second overlay over the same directories would take the first one's working directory from under it.
-func TestAVolumeIsMountedOnce(t *testing.T) {
-	d, err := Open(btrfstest.New(t, 1<<30, "--metadata", "single"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	must := func(what string, err error) {
+// newVolume makes volume v1 of 64 MiB on a disk of its own. Both end with the test.
+func newVolume(t *testing.T) (d *Disk, must func(what string, err error)) {
+	t.Helper()
+	must = func(what string, err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
+	d, err := Open(btrfstest.New(t, 1<<30, "--metadata", "single"))
+	must("open", err)
 	t.Cleanup(func() { must("close", d.Close()) })
 	must("quota", d.fs.EnableSimpleQuota())
 	must("create", d.Create(t.Context(), disk.Spec{Name: "v1", Size: 64 << 20}))
+	t.Cleanup(func() { must("destroy", d.Destroy(context.Background(), "v1", disk.WipeNone)) })
+	return d, must
+}
+
+// A second overlay over the same directories would take the first one's working directory from under it.
+func TestAVolumeIsMountedOnce(t *testing.T) {
+	d, must := newVolume(t)
 	one, two := t.TempDir(), t.TempDir()
 	must("mount", d.Mount(t.Context(), "v1", disk.Mount{Path: one}))
-	t.Cleanup(func() {
-		must("umount", unix.Unmount(one, 0))
-		must("destroy", d.Destroy(context.Background(), "v1", disk.WipeNone))
-	})
+	t.Cleanup(func() { must("umount", unix.Unmount(one, 0)) })
 	if err := d.Mount(t.Context(), "v1", disk.Mount{Path: two}); !errors.Is(err, volume.ErrUnavailable) || !strings.Contains(err.Error(), one) {
 		t.Errorf("mounted twice: %v", err)
 		_ = unix.Unmount(two, 0)
@@ -131,20 +134,7 @@ func TestAVolumeIsMountedOnce(t *testing.T) {
 
 // The mount appears with the mode of its root, also of a volume that is full and was given another by its pod.
 func TestAMountThatIsWhole(t *testing.T) {
-	d, err := Open(btrfstest.New(t, 1<<30, "--metadata", "single"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	must := func(what string, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
-	t.Cleanup(func() { must("close", d.Close()) })
-	must("quota", d.fs.EnableSimpleQuota())
-	must("create", d.Create(t.Context(), disk.Spec{Name: "v1", Size: 64 << 20}))
-	t.Cleanup(func() { must("destroy", d.Destroy(context.Background(), "v1", disk.WipeNone)) })
+	d, must := newVolume(t)
 	path := t.TempDir()
 	for _, readOnly := range []bool{false, true} {
 		must("mount", d.MountWhole(t.Context(), "v1", disk.Mount{Path: path, ReadOnly: readOnly}, 0o777))
