@@ -21,11 +21,11 @@ import (
 
 const usage = `Measure Strata beside bare Ceph, bare disks and other clients of S3. Run it from the checkout, as root:
 
-  make bench                     everything, about eighteen minutes; rewrites docs/benchmarks.md
+  make bench                     everything, about twenty minutes; rewrites docs/benchmarks.md
   bin/hack-bench -quick          a smoke run, about four minutes: that it works, not what it costs
   bin/hack-bench -only calls     only a part: calls, mounts, data, scratch or cold; several with commas
   bin/hack-bench -only scratch -write
-                                 only tier scratch, without Ceph, about five minutes; rewrites that part of docs/benchmarks.md
+                                 only tier scratch, without Ceph, about six minutes; rewrites that part of docs/benchmarks.md
   bin/hack-bench -only cold -write
                                  only tier cold, as well; both: -only scratch,cold
   bin/hack-bench down            clear away what a run left that was killed

@@ -204,7 +204,7 @@ func (r *report) warmMarkdown() string {
 }
 
 const introduction = "`make bench`, as root, measures what Strata costs on top of Ceph, and on top of a local disk, and beside other clients\n" +
-	"of S3, and rewrites this page, in about eighteen minutes. `bin/hack-bench -help` says more.\n\n" +
+	"of S3, and rewrites this page, in about twenty minutes. `bin/hack-bench -help` says more.\n\n" +
 	`Every figure of the driver stands beside its **floor**: the bare commands or mounts it can't do without, by the same number of callers, in
 the same run. The two take turns in several rounds, each of which another one begins. Cold volumes have no floor but a client of S3 without a
 file system, and stand beside other clients that have one.

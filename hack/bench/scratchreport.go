@@ -120,7 +120,7 @@ func (r *scratchReport) Markdown() string {
 }
 
 const aboutScratch = "`go run -tags pacific ./hack/bench -only scratch -write`, as root, measures this part alone,\n" +
-	"without Ceph, in about five minutes, and leaves the rest of the page as it is.\n\n" +
+	"without Ceph, in about six minutes, and leaves the rest of the page as it is.\n\n" +
 	`Inline volumes of 1 GiB on a disk of their own: a file system in a sparse file behind a loop device with direct I/O, so there is one loop device more in
 every way, also to the raw file system, than on a real disk. All volumes of a row are published, then all are unpublished.
 `
