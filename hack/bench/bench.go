@@ -47,10 +47,10 @@ func full() plan {
 		loads:  []load{{1, 16, 8}, {8, 24, 16}, {32, 48, 32}},
 		rounds: 5,
 		time: map[string]time.Duration{partCalls: 145 * time.Second, partMounts: 55 * time.Second, partData: 100 * time.Second,
-			partScratch: 45 * time.Second, scratchData: 200 * time.Second, partCold: 170 * time.Second},
+			partScratch: 45 * time.Second, scratchData: 220 * time.Second, partCold: 170 * time.Second},
 		fileSize:  256 * mib,
 		fioTime:   4 * time.Second,
-		localTime: 600 * time.Millisecond, localRounds: 21,
+		localTime: 600 * time.Millisecond, localRounds: 15,
 		cold: coldPlan{large: 512 * mib, small: 1000, keys: 20_000, random: 3 * time.Second},
 	}
 }

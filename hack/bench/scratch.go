@@ -24,10 +24,11 @@ const (
 	scratchDisk = 48 * gib
 )
 
-// The sides of the figures of calls, after the driver and its floor.
+// The sides of the figures, after the driver and its floor: of calls the records, of data the volume made by hand.
 const (
 	volumeSide = "Strata"
 	records    = 2
+	byHand     = 2
 )
 
 // localWorkloads are around all caches: what is compared is the way to the disk.
@@ -42,8 +43,10 @@ var localWorkloads = []workload{
 type local struct {
 	kind, fsType string
 	bareSteps    string // of the floor, for the table
+	bareVolume   string // what the floor made, likewise
 	node         *stack.ScratchNode
 	floor        localFloor
+	targets      string // the floor's
 	repeated     atomic.Int64
 	journal      *journal.Journal // of a third side: what the driver's records cost alone
 }
@@ -51,8 +54,8 @@ type local struct {
 func (b *bench) scratch(ctx context.Context) (_ []*kindReport, err error) {
 	var all []*kindReport
 	for _, l := range []*local{
-		{kind: "loop", fsType: "ext4", bareSteps: "bare: fallocate, loop device, mkfs.ext4, mount"},
-		{kind: "btrfs", fsType: "btrfs", bareSteps: "bare: subvolume, quota group, bind mount"},
+		{kind: "loop", fsType: "ext4", bareSteps: "bare: fallocate, loop device, mkfs.ext4, mount", bareVolume: "ext4 on a loop device, made by hand"},
+		{kind: "btrfs", fsType: "btrfs", bareSteps: "bare: subvolume, quota group, bind mount", bareVolume: "subvolume in a quota group, made by hand"},
 	} {
 		r, err := b.local(ctx, l)
 		if err != nil {
@@ -73,7 +76,8 @@ func (b *bench) local(ctx context.Context, l *local) (_ *kindReport, err error) 
 		return nil, err
 	}
 	newFloor := map[string]func(disk, targets string) (localFloor, error){"loop": newLoopFloor, "btrfs": newBtrfsFloor}[l.kind]
-	if l.floor, err = newFloor(disk, filepath.Join(b.Dir, "bare-"+l.kind)); err != nil {
+	l.targets = filepath.Join(b.Dir, "bare-"+l.kind)
+	if l.floor, err = newFloor(disk, l.targets); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.floor.close()) }()
@@ -161,29 +165,33 @@ func (b *bench) localCalls(ctx context.Context, l *local) (up, down []*figure, e
 	})
 }
 
-// localData reads and writes in a volume and in a directory of the disk it lies on.
+// localData reads and writes in a volume, in a directory of the disk it lies on, and in a volume made by hand on that disk.
 func (b *bench) localData(ctx context.Context, l *local) ([]*figure, error) {
 	raw := filepath.Join(l.node.Disk, "raw")
 	if err := os.Mkdir(raw, 0o700); err != nil {
 		return nil, err
 	}
-	if err := l.publish(ctx, 0); err != nil {
+	if err := errors.Join(l.publish(ctx, 0), l.floor.publish(ctx, 0)); err != nil {
 		return nil, err
 	}
-	sides := []string{driver: l.node.InlineTarget("pod-0"), bare: raw}
+	handMade, err := bareTarget(l.targets, 0)
+	if err != nil {
+		return nil, err
+	}
+	sides := []string{driver: l.node.InlineTarget("pod-0"), bare: raw, byHand: handMade}
 	var figures []*figure
 	for _, w := range localWorkloads {
 		unit := "MB/s"
 		if w.random {
 			unit = "IOPS"
 		}
-		figures = append(figures, newFigure(w.name, w.depth, unit, volumeSide, "raw "+l.fsType))
+		figures = append(figures, newFigure(w.name, w.depth, unit, volumeSide, "raw "+l.fsType, l.bareVolume))
 	}
-	err := b.rounds(ctx, scratchData, func(ctx context.Context, round int) error {
+	err = b.rounds(ctx, scratchData, func(ctx context.Context, round int) error {
 		for i, w := range localWorkloads {
-			var both []func() error
+			var each []func() error
 			for n, dir := range sides {
-				both = append(both, func() error {
+				each = append(each, func() error {
 					if i == 0 { // every round with a new file: random writes scatter one
 						if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil {
 							return err
@@ -197,16 +205,16 @@ func (b *bench) localData(ctx context.Context, l *local) ([]*figure, error) {
 					return nil
 				})
 			}
-			if err := turns(round, both...); err != nil {
+			if err := turns(round, each...); err != nil {
 				return err
 			}
 			rate := func(n int) float64 { return figures[i].Sides[n].rounds[round].rate }
-			b.Step("scratch, %s, round %d: %s: %.0f %s (floor %.0f)", l.kind, round+1, w.name, rate(driver), figures[i].Unit, rate(bare))
+			b.Step("scratch, %s, round %d: %s: %.0f %s (floor %.0f, by hand %.0f)", l.kind, round+1, w.name, rate(driver), figures[i].Unit, rate(bare), rate(byHand))
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return figures, l.unpublish(ctx, 0)
+	return figures, errors.Join(l.unpublish(ctx, 0), l.floor.unpublish(ctx, 0))
 }

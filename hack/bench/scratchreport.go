@@ -129,10 +129,11 @@ var aboutKind = map[string]string{
 	"loop": `- The floor of publish: a file with its space set aside, the loop device, mkfs.ext4 with the driver's options, the mount. The driver besides journals its steps
   (fsync), makes sure that nobody else has the volume, makes the file system and mounts it through a device each, forbids both devices to discard, and
   binds the mount, whole, to the pod's path. *The journal's record alone*: the driver's writes to its journal without a volume, one to publish, two to unpublish.
-- Data: fio, libaio, O_DIRECT, a file in a published volume beside one on the disk's ext4. Random writes in the volume go through two file systems and one loop device more.
+- Data: fio, libaio, O_DIRECT, a file in a published volume beside one on the disk's ext4. What the volume goes through more, a second file system and a loop device, takes
+  processor time for each request; a loop device made by hand with the same calls shows how much of that is the driver's.
 `,
 	"btrfs": `- The floor of publish: a subvolume, its quota group with the limit, a bind mount; of unpublish: the end of the subvolume and the wait for its space.
   The driver mounts an overlay, through which no pod can leave its limit, and journals its steps (fsync).
-- Data: as above, beside a file on the disk's btrfs that no quota group but the file system's own counts.
+- Data: as above, beside a file on the disk's btrfs that no quota group but the file system's own counts, and one in a subvolume with a group, without the overlay.
 `,
 }
