@@ -19,17 +19,16 @@ const module = "github.com/strata-csi/strata/"
 // errTests says that tests have failed. They are in the results.
 var errTests = errors.New("tests failed")
 
-// goTest runs `go test` once, adds to results, and keeps its complete output in the log directory as name.log. It returns errTests when tests have failed.
-// A -C has to be the first of the flags.
-func (r *Run) goTest(ctx context.Context, results *Results, name string, flags []string, packages ...string) (*call, error) {
+// goTest runs `go test` once, adds to results, and keeps its complete output in the log directory. It returns errTests when tests have failed.
+func (r *Run) goTest(ctx context.Context, results *Results, test goTest) (*call, error) {
 	c := newCall(results, r.say.Printf)
-	c.flags = flags
-	log, err := os.Create(filepath.Join(r.logDir(), strings.ReplaceAll(name, "/", "-")+".log"))
+	c.test = test
+	log, err := os.Create(filepath.Join(r.logDir(), strings.ReplaceAll(test.log, "/", "-")+".log"))
 	if err != nil {
 		return c, err
 	}
 	defer log.Close()
-	cmd := r.command(ctx, r.ceph, "go", slices.Concat([]string{"test"}, flags, []string{"-json", "-vet=off", "-count=1"}, packages)...)
+	cmd := r.command(ctx, test.ceph, "go", slices.Concat([]string{"test"}, test.flags, []string{"-json", "-vet=off", "-count=1"}, test.packages)...)
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -87,7 +86,7 @@ type testName struct{ pkg, test string }
 type call struct {
 	results *Results
 	say     func(format string, args ...any)
-	flags   []string // of `go test`, without the packages
+	test    goTest
 
 	failures []failure         // tests that ended by failing
 	alarms   map[string]string // packages whose failures count without a repetition, and why

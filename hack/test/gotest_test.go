@@ -128,7 +128,7 @@ func TestGoTestCountsWhatHappened(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, said := checkout(t, map[string]string{"tests/p/p_test.go": c.code})
-			_, err := r.goTest(t.Context(), r.results, "p", nil, "./tests/p")
+			_, err := r.goTest(t.Context(), r.results, goTest{log: "p", packages: []string{"./tests/p"}})
 			if !errors.Is(err, c.err) || (err != nil) != (c.err != nil) {
 				t.Errorf("error %v, want %v", err, c.err)
 			}
@@ -156,7 +156,7 @@ func TestGoTestCountsWhatHappened(t *testing.T) {
 
 func TestGoTestThatCantRunIsAnError(t *testing.T) {
 	r, _ := checkout(t, map[string]string{})
-	if _, err := r.goTest(t.Context(), r.results, "p", nil, "./no/such/package"); err == nil {
+	if _, err := r.goTest(t.Context(), r.results, goTest{log: "p", packages: []string{"./no/such/package"}}); err == nil {
 		t.Error("no error")
 	}
 }

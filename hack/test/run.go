@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,9 +34,12 @@ type Run struct {
 	portBase int
 	say      *Progress
 	results  *Results
-	steps    []string // names and times of what was done
-	pending  []*call  // those in which tests have failed
-	ceph     bool     // the cluster was started
+	ceph     bool // the cluster was started
+	beside   bool // other tests run at the same time: what is left behind can't be told from what they use
+
+	mu      sync.Mutex
+	steps   []string // names and times of what was done
+	pending []*call  // those in which tests have failed
 }
 
 func newRun(root string, portBase int, say *Progress) *Run {
@@ -101,7 +105,7 @@ func (r *Run) suites(ctx context.Context) ([]string, error) {
 // order is that of the suites; one that isn't named comes after them. The long ones are first, as several run at a time.
 var order = []string{"crash", "kernel", "security", "scratch", "cold", "sanity/scratch", "sanity/cold", "sanity", "integration", "conformance", "failure"}
 
-// alone are the suites that stop daemons of the cluster or make another file system: they run one after the other when all others have ended.
+// alone are the suites that stop daemons of the cluster or make another file system: each has the cluster for itself. They wait for it most of the time.
 var alone = []string{"integration", "conformance", "failure"}
 
 // quick are the suites that need no cluster and take seconds: they run with the unit tests.
@@ -150,43 +154,41 @@ func (r *Run) all(ctx context.Context, names map[string]bool) error {
 	}
 	wanted := func(name string) bool { return len(names) == 0 || names[name] }
 	// What fails from here on is counted, and the rest is still done: one run shows all that is wrong.
-	return errors.Join(r.together(ctx, suites, wanted), r.oneByOne(ctx, suites, wanted), r.repeat(ctx), ctx.Err())
+	return errors.Join(r.sideBySide(ctx, suites, wanted), r.together(ctx, suites, wanted), r.repeat(ctx), ctx.Err())
 }
 
-// together runs lint, the unit tests, and the suites that keep the processor busy, several at a time.
-func (r *Run) together(ctx context.Context, suites []string, wanted func(string) bool) error {
+// sideBySide runs what keeps the processors busy and needs no cluster, and at the same time what has a cluster for itself and waits for it.
+func (r *Run) sideBySide(ctx context.Context, suites []string, wanted func(string) bool) error {
+	r.beside = true
+	var clusters error
+	var both sync.WaitGroup
+	both.Go(func() { r.unitAndModules(ctx, suites, wanted) })
+	both.Go(func() { clusters = r.oneByOne(ctx, suites, wanted) })
+	both.Wait()
+	r.beside = false
+	r.checkLeftovers(ctx, "a test of a package, of a module, or of "+strings.Join(alone, ", "))
+	return clusters
+}
+
+// unitAndModules runs lint, the unit tests, the suites that take seconds, and the other modules.
+func (r *Run) unitAndModules(ctx context.Context, suites []string, wanted func(string) bool) {
 	if wanted("lint") {
 		_ = r.step(ctx, "lint", func() error { return r.tool(ctx, "go", "run", "./hack/lint") })
 	}
 	if wanted("unit") {
 		r.unit(ctx)
 	}
-	var soon, busy []string
-	for _, s := range suites {
-		switch {
-		case slices.Contains(alone, s):
-		case slices.Contains(quick, s):
-			if wanted(s) || wanted("unit") {
-				soon = append(soon, s)
-			}
-		case wanted(s):
-			busy = append(busy, s)
-		}
-	}
-	if len(soon) > 0 {
+	if soon := slices.DeleteFunc(slices.Clone(suites), func(s string) bool {
+		return !slices.Contains(quick, s) || !wanted(s) && !wanted("unit")
+	}); len(soon) > 0 {
 		r.suite(ctx, soon...)
 	}
-	switch cluster := slices.ContainsFunc(busy, func(s string) bool { return !slices.Contains(withoutCeph, s) }); {
-	case cluster:
-		return r.withCeph(ctx, busy...)
-	case len(busy) > 0:
-		r.suite(ctx, busy...)
+	if wanted("modules") {
+		r.modules(ctx)
 	}
-	return nil
 }
 
-// oneByOne runs one suite after the other, each with a whole cluster, and the modules. Beside the others they would be disturbed: a process that has a
-// mount namespace of its own holds the mounts of another suite, whose clients and loop devices then don't end in time.
+// oneByOne runs the suites that need a cluster for themselves, one after the other.
 func (r *Run) oneByOne(ctx context.Context, suites []string, wanted func(string) bool) error {
 	for _, s := range suites {
 		if slices.Contains(alone, s) && wanted(s) {
@@ -195,8 +197,19 @@ func (r *Run) oneByOne(ctx context.Context, suites []string, wanted func(string)
 			}
 		}
 	}
-	if wanted("modules") {
-		r.modules(ctx)
+	return nil
+}
+
+// together runs the other suites, which keep the processors busy, several at a time.
+func (r *Run) together(ctx context.Context, suites []string, wanted func(string) bool) error {
+	busy := slices.DeleteFunc(slices.Clone(suites), func(s string) bool {
+		return slices.Contains(alone, s) || slices.Contains(quick, s) || !wanted(s)
+	})
+	switch cluster := slices.ContainsFunc(busy, func(s string) bool { return !slices.Contains(withoutCeph, s) }); {
+	case cluster:
+		return r.withCeph(ctx, busy...)
+	case len(busy) > 0:
+		r.suite(ctx, busy...)
 	}
 	return nil
 }
@@ -209,17 +222,24 @@ func (r *Run) withCeph(ctx context.Context, suites ...string) error {
 		return r.tool(ctx, r.cephTool(), r.cephArgs("start")...)
 	})
 	if err == nil {
-		r.suite(ctx, suites...)
+		one := suiteTest(suites)
+		one.ceph = true
+		r.tests(ctx, strings.Join(suites, ", "), one)
 	}
 	return err
 }
 
+// suite runs suites that need no cluster.
 func (r *Run) suite(ctx context.Context, suites ...string) {
+	r.tests(ctx, strings.Join(suites, ", "), suiteTest(suites))
+}
+
+func suiteTest(suites []string) goTest {
 	one := goTest{log: strings.Join(suites, "-"), flags: []string{"-timeout", suiteTimeout, "-tags", tags}}
 	for _, s := range suites {
 		one.packages = append(one.packages, "./tests/"+s)
 	}
-	r.tests(ctx, strings.Join(suites, ", "), one)
+	return one
 }
 
 // bulk are packages whose tests move so many bytes that the race detector, which looks at each, makes them take five times as long. They run without
@@ -240,12 +260,12 @@ func (r *Run) unit(ctx context.Context) {
 	}
 	failpoint := tags + ",failpoint"
 	r.tests(ctx, "unit",
-		goTest{"unit", []string{"-race", "-short", "-skip", notRaced, "-timeout", suiteTimeout, "-tags", tags}, dirs},
-		goTest{"bulk", []string{"-timeout", suiteTimeout, "-tags", tags}, bulk},
+		goTest{log: "unit", flags: []string{"-race", "-short", "-skip", notRaced, "-timeout", suiteTimeout, "-tags", tags}, packages: dirs},
+		goTest{log: "bulk", flags: []string{"-timeout", suiteTimeout, "-tags", tags}, packages: bulk},
 		// The tag changes the whole program, so these are tests of another one.
-		goTest{"failpoint", []string{"-race", "-timeout", "1m", "-tags", failpoint}, []string{"./pkg/failpoint", "./pkg/journal"}},
-		goTest{"killed", []string{"-timeout", "5m", "-tags", failpoint, "-run", "^TestKilledAnywhere$"}, []string{"./pkg/scratch/loop"}},
-		goTest{"killed-cache", []string{"-timeout", "5m", "-tags", failpoint, "-run", "^TestDeathBetweenAnyTwoSteps$"}, []string{"./pkg/coldfs/blockcache"}},
+		goTest{log: "failpoint", flags: []string{"-race", "-timeout", "1m", "-tags", failpoint}, packages: []string{"./pkg/failpoint", "./pkg/journal"}},
+		goTest{log: "killed", flags: []string{"-timeout", "5m", "-tags", failpoint, "-run", "^TestKilledAnywhere$"}, packages: []string{"./pkg/scratch/loop"}},
+		goTest{log: "killed-cache", flags: []string{"-timeout", "5m", "-tags", failpoint, "-run", "^TestDeathBetweenAnyTwoSteps$"}, packages: []string{"./pkg/coldfs/blockcache"}},
 	)
 }
 
@@ -253,16 +273,17 @@ func (r *Run) unit(ctx context.Context) {
 func (r *Run) modules(ctx context.Context) {
 	var all []goTest
 	for _, m := range modules {
-		all = append(all, goTest{strings.ReplaceAll(m, "/", "-"), []string{"-C", m, "-timeout", suiteTimeout, "-tags", tags}, []string{"./..."}})
+		all = append(all, goTest{log: strings.ReplaceAll(m, "/", "-"), flags: []string{"-C", m, "-timeout", suiteTimeout, "-tags", tags}, packages: []string{"./..."}})
 	}
 	r.tests(ctx, "modules", all...)
 }
 
 // goTest is a `go test` to come.
 type goTest struct {
-	log      string // the name of its log
-	flags    []string
+	log      string   // the name of its log
+	flags    []string // a -C has to be the first
 	packages []string
+	ceph     bool // it hears of the cluster
 }
 
 // tests is a step of tests: what they leave behind is a failure of it, and what failed is repeated at the end.
@@ -272,7 +293,7 @@ func (r *Run) tests(ctx context.Context, name string, all ...goTest) {
 		var errs []error // that are no test's
 		failed := false
 		for _, one := range all {
-			c, err := r.goTest(ctx, r.results, one.log, one.flags, one.packages...)
+			c, err := r.goTest(ctx, r.results, one)
 			calls = append(calls, c)
 			if errors.Is(err, errTests) {
 				failed = true
@@ -280,10 +301,14 @@ func (r *Run) tests(ctx context.Context, name string, all ...goTest) {
 				errs = append(errs, err)
 			}
 		}
-		r.checkLeftovers(ctx, name)
+		if !r.beside {
+			r.checkLeftovers(ctx, name)
+		}
 		if err := errors.Join(errs...); err != nil || !failed {
 			return err
 		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.pending = append(r.pending, calls...)
 		return errTests
 	})
@@ -308,7 +333,9 @@ func (r *Run) step(ctx context.Context, name string, do func() error) error {
 			r.broke(name, err)
 		}
 	}
+	r.mu.Lock()
 	r.steps = append(r.steps, fmt.Sprintf("%-24s %-8s %s", name, verdict, clock(took)))
+	r.mu.Unlock()
 	r.say.Printf("== %s: %s (%s)", name, verdict, clock(took))
 	if err != nil && !errors.Is(err, errTests) {
 		return fmt.Errorf("%s: %w", name, errors.Join(errFailed, err))

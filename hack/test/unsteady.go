@@ -181,7 +181,8 @@ func (r *Run) passesAgain(ctx context.Context, c *call, f failure) bool {
 		if len(name) > 100 {
 			name = name[:100]
 		}
-		_, err := r.goTest(ctx, alone, name, append(slices.Clone(c.flags), "-run", pattern(f.run.test)), module+f.run.pkg)
+		again := goTest{log: name, flags: append(slices.Clone(c.test.flags), "-run", pattern(f.run.test)), packages: []string{module + f.run.pkg}, ceph: c.test.ceph}
+		_, err := r.goTest(ctx, alone, again)
 		if err == nil && (alone.ended[f.run] != "pass" || alone.ended[f.name] != "pass") {
 			err = errors.New("it didn't run")
 		}

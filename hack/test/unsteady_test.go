@@ -123,7 +123,7 @@ func TestWhatFailsIsRepeated(t *testing.T) {
 			case strings.Contains(c.name, "too long"):
 				flags = []string{"-timeout", "2s"}
 			}
-			r.tests(t.Context(), "p", goTest{"p", flags, []string{"./tests/p"}})
+			r.tests(t.Context(), "p", goTest{log: "p", flags: flags, packages: []string{"./tests/p"}})
 			if err := r.repeat(t.Context()); err != nil {
 				t.Error(err)
 			}
