@@ -36,6 +36,8 @@ type Disk struct {
 
 	// mu is for who counts what is promised and then promises, and for who clears away groups.
 	mu sync.Mutex
+	// fresh has the names of the volumes that this process has made and not mounted since: the mount table needn't be asked for them.
+	fresh sync.Map
 }
 
 // Open takes the directory at path as it is: for the volumes that lie there already, whatever Probe says of it.

@@ -78,8 +78,10 @@ func (d *Disk) mountAt(name string, m disk.Mount, root *os.FileMode) error {
 	if err := mountpoint.CheckMountpoint(m.Path); err != nil {
 		return err
 	}
-	if err := d.unused(name); err != nil {
-		return err
+	if _, fresh := d.fresh.LoadAndDelete(name); !fresh {
+		if err := d.unused(name); err != nil {
+			return err
+		}
 	}
 	fd, err := d.withRoom(s, func() (int, error) { return d.detached(s, name, attr, root) })
 	if err != nil {

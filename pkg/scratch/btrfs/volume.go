@@ -34,6 +34,7 @@ func (d *Disk) Create(ctx context.Context, spec disk.Spec) error {
 		return errors.Join(fmt.Errorf("make scratch volume %s on %s: %w", spec.Name, d.path, noSpace(err)),
 			d.Destroy(context.WithoutCancel(ctx), spec.Name, disk.WipeNone))
 	}
+	d.fresh.Store(spec.Name, true)
 	return nil
 }
 
@@ -103,6 +104,7 @@ func (d *Disk) Destroy(ctx context.Context, name string, wipe disk.Wipe) error {
 	default:
 		return unknownWipe(wipe)
 	}
+	d.fresh.Delete(name)
 	if err := d.unused(name); err != nil {
 		return err
 	}
