@@ -35,14 +35,17 @@ func BenchmarkPodStart(b *testing.B) {
 	s := newSpace(b)
 	node := k.nodes[0]
 	s.claim("shared", warm, "1Gi", corev1.ReadWriteMany)
+	s.claim("data", cold, "1Gi", corev1.ReadWriteMany)
 	s.bound("shared")
+	s.bound("data")
 	kinds := []struct {
 		name   string
 		mounts []mount
 		took   []time.Duration
 	}{
-		{name: "two emptyDirs", mounts: []mount{emptyDir("/shared"), emptyDir("/scratch")}},
-		{name: "a warm claim and an inline scratch volume", mounts: []mount{claimed("shared", "/shared"), inline("default", "1Gi", "/scratch")}},
+		{name: "three emptyDirs", mounts: []mount{emptyDir("/shared"), emptyDir("/data"), emptyDir("/scratch")}},
+		{name: "a warm claim, a cold claim and an inline scratch volume",
+			mounts: []mount{claimed("shared", "/shared"), claimed("data", "/data"), inline("default", "1Gi", "/scratch")}},
 	}
 	calls := s.nodeCalls(node)
 	w := s.watchPods()
@@ -79,6 +82,7 @@ func BenchmarkManyPods(b *testing.B) {
 		{"an inline scratch volume", func(*space, string) mount { return inline("default", "100Mi", "/data") }},
 		{"a scratch claim of its own", func(*space, string) mount { return generic(scratch, "100Mi", "/data") }},
 		{"a warm claim of its own", func(*space, string) mount { return generic(warm, "100Mi", "/data") }},
+		{"a cold claim of its own", func(*space, string) mount { return generic(cold, "100Mi", "/data") }},
 		{"one warm claim for all", func(s *space, _ string) mount { return claimed("shared", "/data") }},
 	} {
 		b.Run(strings.ReplaceAll(kind.name, " ", "-"), func(b *testing.B) {

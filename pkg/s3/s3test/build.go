@@ -17,8 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Build builds the server's program (hack/s3) where it isn't there yet, and tells its path. The current directory must be in the checkout. It is for what starts the
-// server without a test; a test takes Program.
+// ProgramEnv is the variable that names the server's program where there is no checkout to build it from: in an emulated machine.
+const ProgramEnv = "STRATA_S3TEST_PROGRAM"
+
+// Build builds the server's program (hack/s3) where it isn't there yet, and tells its path. The current directory must be in the checkout, unless ProgramEnv names the
+// program. It is for what starts the server without a test; a test takes Program.
 var Build = sync.OnceValues(build)
 
 // Program is the path of the server's program (hack/s3).
@@ -32,6 +35,9 @@ func Program(t testing.TB) string {
 }
 
 func build() (string, error) {
+	if path := os.Getenv(ProgramEnv); path != "" {
+		return path, nil
+	}
 	root, err := os.Getwd()
 	if err != nil {
 		return "", err

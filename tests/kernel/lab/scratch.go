@@ -53,7 +53,7 @@ func BootScratchOn(t testing.TB, kernel Suite, disks ...Disk) *Machine {
 	if err := hostTools(files, diskTools()); err != nil {
 		t.Fatal(err)
 	}
-	m, err := Boot(t.Context(), Config{Dir: t.TempDir(), Kernel: kernel, Memory: 1536, CPUs: 2, Files: files, Modules: diskModules(), Disks: disks})
+	m, err := Boot(t.Context(), Config{Dir: t.TempDir(), Kernel: kernel, Memory: 1536, CPUs: 2, Files: files, Modules: append(diskModules(), "fuse"), Disks: disks})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func diskTools() []string {
 	}
 }
 
-// diskModules are the kernel modules behind them.
+// diskModules are the kernel modules behind them, which are loaded at once.
 func diskModules() []string {
 	return []string{"nvme", "dm-mod", "loop", "ext4", "xfs", "btrfs", "overlay", "quota_v2", "crc32c_generic", "xxhash_generic", "blake2b_generic"}
 }
