@@ -33,6 +33,7 @@ run, though the sidecars of Kubernetes elect one to work.
   strata-controller revoke --help      remove the identities of volumes that aren't there
   strata-controller rotate --help      give volumes new keys, and retire the old ones
   strata-controller fence --help       take volumes from all who have them
+  strata-controller fence-node --help  shut a node out of the clusters
 
 Flags:
 `
@@ -46,6 +47,9 @@ func main() {
 	}
 	if len(os.Args) > 1 && (os.Args[1] == "rotate" || os.Args[1] == "fence") {
 		os.Exit(keysMain(os.Args[1], os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "fence-node" {
+		os.Exit(fenceNodeMain(os.Args[2:]))
 	}
 	if err := run(); err != nil {
 		klog.ErrorS(err, "strata-controller stops")

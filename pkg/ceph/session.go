@@ -1,16 +1,14 @@
 package ceph
 
-// Sessions of clients at the metadata servers, and shutting clients out. A user needs FencingCapabilities for it.
+// Sessions of clients at the metadata servers. A user needs FencingCapabilities to see them.
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Session is a client that has a file system mounted. What the metadata server knows itself is that it proved to be the user that was
@@ -23,18 +21,24 @@ type Session struct {
 	Root    string // the directory that it mounts
 }
 
-// FencingCapabilities are what fencing needs in one file system, in the order in which `ceph auth` takes them. A metadata server takes
-// commands from who may do everything there, and from nobody else (MDSDaemon::handle_command).
-func FencingCapabilities(fs string) []string {
-	return []string{
-		"mon", `allow r, allow command "osd blocklist" with blocklistop=add`,
-		"mds", "allow * fsname=" + fs,
-	}
-}
-
 // Sessions are the sessions of a file system whose client has proved to be a user, named without "client."; one for each client.
 func Sessions(ctx context.Context, conn Conn, fs, user string) ([]Session, error) {
 	return sessions(ctx, conn, fs, "auth_name="+user)
+}
+
+// AllSessions are the sessions of a file system, one for each client, whoever it is.
+func AllSessions(ctx context.Context, conn Conn, fs string) ([]Session, error) {
+	return sessions(ctx, conn, fs)
+}
+
+// IP is the address of the client's machine, as the metadata server sees it.
+func (s Session) IP() netip.Addr {
+	at, _, _ := strings.Cut(s.Address, "/")
+	ip, err := netip.ParseAddrPort(at) // sessions has looked at it
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ip.Addr().Unmap()
 }
 
 func sessions(ctx context.Context, conn Conn, fs string, filters ...string) ([]Session, error) {
@@ -44,7 +48,11 @@ func sessions(ctx context.Context, conn Conn, fs string, filters ...string) ([]S
 	}
 	var all []Session
 	for _, rank := range ranks {
-		raw, err := conn.MDS(ctx, fs, rank, map[string]any{"prefix": "session ls", "filters": filters, "format": "json"})
+		command := map[string]any{"prefix": "session ls", "format": "json"}
+		if len(filters) > 0 {
+			command["filters"] = filters
+		}
+		raw, err := conn.MDS(ctx, fs, rank, command)
 		if err != nil {
 			return nil, err
 		}
@@ -100,15 +108,4 @@ func activeRanks(ctx context.Context, conn Conn, fs string) ([]int, error) {
 		}
 	}
 	return answer.Map.In, nil
-}
-
-// Blocklist shuts a client out for a time: OSDs refuse its operations, metadata servers end its session.
-func Blocklist(ctx context.Context, conn Conn, address string, duration time.Duration) error {
-	if !strings.Contains(address, "/") {
-		return fmt.Errorf("%q names no single client (ip:port/nonce)", address)
-	}
-	// The monitors take no number without a fraction for one with.
-	seconds := json.Number(strconv.FormatFloat(duration.Seconds(), 'f', 1, 64))
-	_, err := conn.Mon(ctx, map[string]any{"prefix": "osd blocklist", "blocklistop": "add", "addr": address, "expire": seconds})
-	return err
 }

@@ -15,6 +15,7 @@ const (
 	KindDoctor    = "Doctor"
 	KindInventory = "Inventory"
 	KindKeys      = "KeyList"
+	KindNodeFence = "NodeFence"
 )
 
 // Header begins every document.

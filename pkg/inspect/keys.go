@@ -1,6 +1,6 @@
 package inspect
 
-// What `strata-controller rotate` and `strata-controller fence` did. No key is in it.
+// What `strata-controller rotate`, `fence` and `fence-node` did. No key is in it.
 
 // KeyList says of each volume what was done, in the order in which they were named.
 type KeyList struct {
@@ -24,8 +24,30 @@ type Keys struct {
 
 // Client is a client of a file system.
 type Client struct {
-	Address string `json:"address"` // ip:port/nonce, as the metadata server knows it
-	Host    string `json:"host"`    // its machine, as it says
-	User    string `json:"user"`    // as it says
-	Path    string `json:"path"`    // what it has mounted, as it says
+	FileSystem string `json:"fileSystem,omitempty"` // given for a node's clients
+	Address    string `json:"address"`              // ip:port/nonce, as the metadata server knows it
+	Host       string `json:"host"`                 // its machine, as it says
+	User       string `json:"user"`                 // as it says
+	Path       string `json:"path"`                 // what it has mounted, as it says
+}
+
+// NodeFence says what was done with a node, in each cluster of the configuration.
+type NodeFence struct {
+	Header
+	Node     string         `json:"node"`
+	Undone   bool           `json:"undone"` // its addresses are let in again
+	Clusters []ClusterFence `json:"clusters"`
+}
+
+// NewNodeFence is one without clusters.
+func NewNodeFence(node string, undone bool) NodeFence {
+	return NodeFence{Header: header(KindNodeFence), Node: node, Undone: undone, Clusters: []ClusterFence{}}
+}
+
+// ClusterFence is what was done with a node in one cluster.
+type ClusterFence struct {
+	Cluster   string   `json:"cluster"`
+	Addresses []string `json:"addresses"` // that are on the blocklist as a whole; undone: that aren't any more
+	ShutOut   []Client `json:"shutOut"`   // the node's clients, which stay there one by one
+	Error     string   `json:"error,omitempty"`
 }

@@ -18,7 +18,7 @@ import (
 // The exit codes.
 const (
 	ExitOK      = 0
-	ExitFound   = 1 // doctor: a check failed; orphans: there are some; rotate, fence: not with all volumes
+	ExitFound   = 1 // doctor: a check failed; orphans: there are some; rotate, fence: not with all volumes, or in all clusters
 	ExitNotSeen = 2 // something couldn't be looked at, or the command line is wrong
 )
 
@@ -34,6 +34,7 @@ const examples = `  kubectl strata doctor                    is everything as it
   kubectl strata orphans                   what nobody seems to want any more
   kubectl strata rotate vision/data        a new key for a volume, without touching what runs
   kubectl strata fence vision/data         take a volume from everybody who has it
+  kubectl strata fence node/worker-7       shut a node out
   kubectl strata volumes -o json | jq -r '.volumes[] | select(.used > 0.9 * .size) | .namespace + "/" + .pvc'`
 
 // exit is an error that is a code alone: what it stands for has been printed.

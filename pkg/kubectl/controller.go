@@ -32,7 +32,7 @@ var errNoController = errors.New("no controller can be asked")
 
 // inspect runs `strata-controller inspect` in a pod of the controller and decodes its answer.
 func (c Clients) inspect(ctx context.Context, into any, kind string, args ...string) error {
-	pod, container, err := c.controllerPod(ctx)
+	pod, container, err := c.controllerPod(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,12 @@ func (c Clients) inspect(ctx context.Context, into any, kind string, args ...str
 
 // change runs one of the controller's programs that change something, with its configuration: revoke, rotate, fence.
 func (c Clients) change(ctx context.Context, program string, args ...string) ([]byte, error) {
-	pod, container, err := c.controllerPod(ctx)
+	return c.changeFrom(ctx, "", program, args...)
+}
+
+// changeFrom is change in a pod that isn't on a node; "": on any.
+func (c Clients) changeFrom(ctx context.Context, notOn, program string, args ...string) ([]byte, error) {
+	pod, container, err := c.controllerPod(ctx, notOn)
 	if err != nil {
 		return nil, err
 	}
@@ -54,8 +59,8 @@ func (c Clients) change(ctx context.Context, program string, args ...string) ([]
 		flagOf(container, "--cluster-config"), flagOf(container, "--kubeconfig"), flagOf(container, "--namespace")))
 }
 
-// controllerPod is a pod in which the controller can be asked, and the container.
-func (c Clients) controllerPod(ctx context.Context) (string, corev1.Container, error) {
+// controllerPod is a pod in which the controller can be asked, not on a node if one is named, and the container.
+func (c Clients) controllerPod(ctx context.Context, notOn string) (string, corev1.Container, error) {
 	d, err := c.Kube.AppsV1().Deployments(c.Namespace).Get(ctx, controllerName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return "", corev1.Container{}, fmt.Errorf("%w: there is no Deployment %s in namespace %s; is the driver deployed, and elsewhere? see --namespace", errNoController, controllerName, c.Namespace)
@@ -63,7 +68,7 @@ func (c Clients) controllerPod(ctx context.Context) (string, corev1.Container, e
 	if err != nil {
 		return "", corev1.Container{}, fmt.Errorf("%w: %w", errNoController, err)
 	}
-	pod, err := c.runningPod(ctx, d)
+	pod, err := c.runningPod(ctx, d, notOn)
 	if err != nil {
 		return "", corev1.Container{}, err
 	}
@@ -85,7 +90,7 @@ func decodeInspect(raw []byte, into any, kind string) error {
 
 // runningPod returns a pod of a Deployment in which the controller runs: a ready one if there is any. One that isn't ready can be asked
 // too; that it can't reach Ceph may be just why it isn't.
-func (c Clients) runningPod(ctx context.Context, d *appsv1.Deployment) (*corev1.Pod, error) {
+func (c Clients) runningPod(ctx context.Context, d *appsv1.Deployment, notOn string) (*corev1.Pod, error) {
 	pods, err := c.Kube.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(d.Spec.Selector)})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoController, err)
@@ -93,12 +98,16 @@ func (c Clients) runningPod(ctx context.Context, d *appsv1.Deployment) (*corev1.
 	var running *corev1.Pod
 	for i := range pods.Items {
 		switch p := &pods.Items[i]; {
-		case p.DeletionTimestamp != nil:
+		case p.DeletionTimestamp != nil, notOn != "" && p.Spec.NodeName == notOn:
 		case podReady(p):
 			return p, nil
 		case slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == controllerName && s.State.Running != nil }):
 			running = p
 		}
+	}
+	if running == nil && notOn != "" {
+		return nil, fmt.Errorf("%w: the controller runs in no pod of Deployment %s/%s that isn't on node %s, and there it would shut itself out: "+
+			"kubectl cordon %s, delete the pod and wait until it runs elsewhere", errNoController, c.Namespace, d.Name, notOn, notOn)
 	}
 	if running == nil {
 		return nil, fmt.Errorf("%w: the controller runs in no pod of Deployment %s/%s; see `kubectl -n %s get pods`", errNoController, c.Namespace, d.Name, c.Namespace)

@@ -55,6 +55,7 @@ type controller struct {
 	err       error
 	revokeErr error                            // of strata-controller revoke
 	keys      func(volume string) inspect.Keys // what strata-controller rotate and fence did with a volume
+	fence     []inspect.ClusterFence           // what strata-controller fence-node did
 	commands  [][]string
 }
 
@@ -74,6 +75,11 @@ func (c *controller) Run(_ context.Context, namespace, pod, container string, co
 			}
 		}
 		return json.Marshal(list)
+	}
+	if slices.Contains(command, "fence-node") {
+		f := inspect.NewNodeFence(command[len(command)-2], slices.Contains(command, "--undo"))
+		f.Clusters = c.fence
+		return json.Marshal(f)
 	}
 	if slices.Contains(command, "doctor") {
 		return json.Marshal(c.doctor)

@@ -1,11 +1,10 @@
 package kubectl
 
-// The command lines of rotate and fence.
+// The command line of rotate, and what it has in common with fence.
 
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 )
@@ -50,51 +49,6 @@ Exit code: 0 done, 1 not with all volumes, 2 it couldn't be tried.`,
 	cmd.Flags().BoolVar(&all, "all", false, "every volume with an identity of its own that a PersistentVolume has")
 	cmd.Flags().BoolVar(&retire, "retire", false, "remove the keys before the newest; refused while a client uses one")
 	cmd.Flags().BoolVar(&force, "force", false, "with --retire: remove them without looking whether a client uses them")
-	return cmd
-}
-
-func fenceCommand(o *options) *cobra.Command {
-	var undo bool
-	cmd := &cobra.Command{
-		Use: "fence VOLUME...", Aliases: []string{"unfence"}, Short: "Take volumes from everybody who has them, or undo that",
-		Long: `fence takes warm volumes with "identity: volume" from all clients at once, on whatever node: when a key was stolen, or
-a writer must be stopped for certain. Of each volume, in this order:
- - its Secret is removed, so that no pod with it starts any more;
- - its Ceph users are removed, those of rotations too, so that their keys open nothing;
- - every client that proved to a metadata server to be one of them is put on the OSDs' blocklist by its address, which
-   is that client's alone; the metadata servers end their sessions. It is done when none is left.
-Pods that have the volume get errors (ESHUTDOWN, EACCES), also for files that are open; what they had written and not
-synced is lost. Nothing of the data is touched, and other volumes go on, those on the same nodes too.
-
-A stolen key whose thief used tickets of before, or spoke to the OSDs alone, can come back with another address until
-those tickets end (auth_service_ticket_ttl, an hour): fence again within that time to find him.
-
-A node can't be fenced as such, since the identity of a volume is the same on all nodes: docs/operations.md, "Taking a
-node out", says what to do.
-
---undo (or unfence) gives the volumes new keys, so that pods can be started again: restart those that were there. The
-clients that were shut out stay so; a new mount is a new client. The controller needs the user for fencing, which
-docs/security.md says how to make.
-
-VOLUME is a PersistentVolume, NAMESPACE/CLAIM or a volume id. It may be repeated; interrupted, do it again.
-Exit code: 0 done, 1 not with all volumes, 2 it couldn't be tried.`,
-		Example: `  kubectl strata fence vision/data
-  kubectl strata fence vision/data -o json | jq -r '.volumes[].shutOut[].host'
-  kubectl strata fence --undo vision/data`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return fmt.Errorf("%s takes volumes; see kubectl strata fence --help", cmd.CalledAs())
-			}
-			var flags []string
-			if undo || cmd.CalledAs() == "unfence" {
-				flags = []string{"--undo"}
-			}
-			return o.run(cmd, func(ctx context.Context, c Clients) error {
-				return o.changeKeys(ctx, cmd, c, "fence", flags, args, false)
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&undo, "undo", false, "give fenced volumes new keys")
 	return cmd
 }
 

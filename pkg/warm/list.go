@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/strata-csi/strata/pkg/ceph"
+	"github.com/strata-csi/strata/pkg/clusters"
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
@@ -197,7 +198,7 @@ func snapshotPosition(token string) (snapshotRef, error) {
 	return snapshotRef{}, fmt.Errorf("%w: starting_token %q is not one that this driver gave", volume.ErrToken, token)
 }
 
-// sites are the file systems of every cluster, in order.
+// sites are the file systems of every cluster, in order. It ends with the first cluster or file system that can't be listed.
 func (b *Backend) sites(ctx context.Context) iter.Seq2[site, error] {
 	return func(yield func(site, error) bool) {
 		for _, id := range b.clusters.IDs() {
@@ -205,34 +206,44 @@ func (b *Backend) sites(ctx context.Context) iter.Seq2[site, error] {
 			if err != nil { // taken out of the configuration meanwhile
 				continue
 			}
-			conn, err := b.connect(ctx, c)
-			var v view
-			if err == nil {
-				v, err = b.checks.look(ctx, conn, c.ID, viewAge)
-			}
-			if err != nil {
-				yield(site{}, err)
-				return
-			}
-			reached := false
-			var denied error
-			for _, fs := range slices.Sorted(maps.Keys(v.filesystems)) {
-				s := site{cluster: c, conn: conn, fs: ceph.NewFS(conn, fs)}
-				err := reachable(ctx, s, v.filesystems[fs])
-				if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) {
-					// Somebody else's: with a key that may not enter it, nothing of ours was ever made there.
-					denied = err
-					continue
-				}
-				reached = true
+			for s, err := range b.sitesOf(ctx, c) {
 				if !yield(s, err) || err != nil {
 					return
 				}
 			}
-			if denied != nil && !reached { // then it is the key that is wrong
-				yield(site{}, denied)
+		}
+	}
+}
+
+// sitesOf are the file systems of a cluster in which the driver has, or may have, volumes, in order.
+func (b *Backend) sitesOf(ctx context.Context, c clusters.Cluster) iter.Seq2[site, error] {
+	return func(yield func(site, error) bool) {
+		conn, err := b.connect(ctx, c)
+		var v view
+		if err == nil {
+			v, err = b.checks.look(ctx, conn, c.ID, viewAge)
+		}
+		if err != nil {
+			yield(site{}, err)
+			return
+		}
+		reached := false
+		var denied error
+		for _, fs := range slices.Sorted(maps.Keys(v.filesystems)) {
+			s := site{cluster: c, conn: conn, fs: ceph.NewFS(conn, fs)}
+			err := reachable(ctx, s, v.filesystems[fs])
+			if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) {
+				// Somebody else's: with a key that may not enter it, nothing of ours was ever made there.
+				denied = err
+				continue
+			}
+			reached = true
+			if !yield(s, err) || err != nil {
 				return
 			}
+		}
+		if denied != nil && !reached { // then it is the key that is wrong
+			yield(site{}, denied)
 		}
 	}
 }

@@ -62,8 +62,9 @@ func mountFuse(t testing.TB, c *Ceph, dir, user, keyring, path string, options .
 
 // As is a Ceph user with the key of a volume's secret, as whoever has taken a node holds it.
 type As struct {
-	User    string // without "client."
-	Keyring string // path of a file with its key
+	User    string   // without "client."
+	Keyring string   // path of a file with its key
+	Machine *Machine // where Run and TryMount run; nil: on this one
 	ceph    *Ceph
 }
 
@@ -113,7 +114,18 @@ func (a As) Run(program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, append([]string{"--conf", a.ceph.Conf(), "--name", "client." + a.User, "--keyring", a.Keyring}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
+	ended := make(chan error, 1)
+	go func() {
+		if a.Machine != nil {
+			lockThread() // and it ends with the goroutine
+		}
+		if err := a.Machine.enter(); err != nil {
+			ended <- err
+			return
+		}
+		ended <- cmd.Run()
+	}()
+	if err := <-ended; err != nil {
 		return out.String(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
 	}
 	return out.String(), nil

@@ -35,6 +35,7 @@ type Node struct {
 	Mountd mountd.Client
 
 	t         testing.TB
+	machine   *Machine
 	tiers     []string // arguments of strata-node that say which tiers it serves
 	kinds     []string // and of strata-mountd
 	log       *logBuffer
@@ -47,8 +48,15 @@ type Node struct {
 // NewNode starts a node and waits until it is ready. With the test, it is stopped and everything it mounted is taken away.
 func NewNode(t testing.TB, ceph *Ceph, id string) *Node {
 	t.Helper()
+	return NewNodeOn(t, ceph, nil, id)
+}
+
+// NewNodeOn is NewNode on a machine of its own.
+func NewNodeOn(t testing.TB, ceph *Ceph, m *Machine, id string) *Node {
+	t.Helper()
 	dir := shortDir(t)
 	n := newNode(t, id, dir)
+	n.machine = m
 	n.Ceph, n.Secrets = ceph, map[string]string{"userID": "strata-node", "userKey": ceph.Key(t, "strata-node")}
 	n.tiers = []string{"--cluster-config", n.config()}
 	writeConfig(t, n.config(), ceph.Monitor)
@@ -76,7 +84,7 @@ func (n *Node) config() string { return filepath.Join(n.Dir, "clusters.yaml") }
 // Start starts strata-node again after Kill, with a failpoint or none.
 func (n *Node) Start(failpoint string) {
 	n.t.Helper()
-	n.process = launch(n.t, n.log, []string{"STRATA_FAILPOINT=" + failpoint}, "strata-node", append([]string{"--endpoint", "unix://" + n.Socket,
+	n.process = launchOn(n.t, n.machine, n.log, []string{"STRATA_FAILPOINT=" + failpoint}, "strata-node", append([]string{"--endpoint", "unix://" + n.Socket,
 		"--node-id", n.ID, "--mountd-socket", n.Mountd.Socket, "--v", "5"}, n.tiers...)...)
 	n.conn = dial(n.t, n.process, n.Socket)
 	n.NodeClient, n.Identity = csi.NewNodeClient(n.conn), csi.NewIdentityClient(n.conn)
@@ -91,7 +99,7 @@ func (n *Node) Kill() {
 // StartMountd starts the holder again after KillMountd.
 func (n *Node) StartMountd() {
 	n.t.Helper()
-	n.mountd = launch(n.t, n.mountdLog, nil, "strata-mountd", append([]string{"--socket", n.Mountd.Socket, "--state-dir", filepath.Join(n.Dir, "state"),
+	n.mountd = launchOn(n.t, n.machine, n.mountdLog, nil, "strata-mountd", append([]string{"--socket", n.Mountd.Socket, "--state-dir", filepath.Join(n.Dir, "state"),
 		"--log-dir", filepath.Join(n.Dir, "log"), "--v", "5"}, n.kinds...)...)
 	Eventually(n.t, "strata-mountd ready", Patience, func() error {
 		if n.mountd.exited() {

@@ -48,12 +48,22 @@ func (l *logBuffer) String() string {
 // launch starts a program. It dies with the thread that started it, hence with a test process that is killed.
 func launch(t testing.TB, log *logBuffer, env []string, name string, args ...string) *process {
 	t.Helper()
+	return launchOn(t, nil, log, env, name, args...)
+}
+
+// launchOn starts a program on a machine; nil: on this one.
+func launchOn(t testing.TB, m *Machine, log *logBuffer, env []string, name string, args ...string) *process {
+	t.Helper()
 	p := &process{name: name, log: log, done: make(chan struct{})}
 	started := make(chan error, 1)
 	path := program(t, name)
 	go func() {
 		// The parent-death signal is bound to the thread: it must live as long as the program.
 		lockThread()
+		if err := m.enter(); err != nil {
+			started <- err
+			return
+		}
 		p.cmd = exec.Command(path, args...)
 		p.cmd.Env = append(os.Environ(), env...)
 		p.cmd.Stdout, p.cmd.Stderr = log, log

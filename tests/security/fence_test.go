@@ -152,7 +152,7 @@ func TestTheUserForFencingIsLeast(t *testing.T) {
 	}
 	for _, c := range []command{
 		mon("auth ls"), mon("auth get", "entity", "client."+v.secret["userID"]), mon("auth get-or-create", "entity", "client.evil"),
-		mon("auth rm", "entity", "client."+v.secret["userID"]), mon("osd blocklist", "blocklistop", "rm", "addr", "127.0.0.1:0/1"), mon("osd blocklist clear"),
+		mon("auth rm", "entity", "client."+v.secret["userID"]), mon("osd blocklist", "blocklistop", "rm", "addr", "127.0.0.1:0/1"), mon("osd blocklist", "blocklistop", "rm", "addr", "127.0.0.1:0/10"), mon("osd blocklist clear"),
 		mon("config-key ls"), mon("config set", "who", "osd", "name", "debug_osd", "value", "0"), mon("osd down", "ids", []string{"0"}), mon("mds fail", "role_or_gid", "0"),
 		mgr("fs subvolume ls", "vol_name", harness.FS), mgr("fs volume rm", "vol_name", harness.FS, "yes-i-really-mean-it", "--yes-i-really-mean-it"),
 	} {

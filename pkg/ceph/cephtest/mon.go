@@ -27,7 +27,11 @@ func (c *Cluster) monCommand(prefix string, args map[string]any) ([]byte, error)
 	case "mds stat":
 		v = map[string]any{"fsmap": c.fsDump()}
 	case "osd dump":
-		v = map[string]any{"pools": c.poolList("pool")}
+		v = map[string]any{"pools": c.poolList("pool"), "osds": []any{map[string]any{"osd": 3, "public_addrs": addrvec("10.0.1.3:6800"), "cluster_addrs": addrvec("10.0.2.3:6800")}}}
+	case "mon dump":
+		v = map[string]any{"mons": []any{map[string]any{"name": "a", "public_addrs": addrvec(monAddrs...)}}}
+	case "mgr dump":
+		v = map[string]any{"active_name": "x", "active_addrs": addrvec("10.0.1.4:6800")}
 	case "osd pool ls":
 		if detail, _ := args["detail"].(string); detail == "detail" {
 			v = c.poolList("pool_id")
@@ -60,6 +64,14 @@ func (c *Cluster) monCommand(prefix string, args map[string]any) ([]byte, error)
 	}
 	raw, err := json.Marshal(v)
 	return append(raw, '\n'), err
+}
+
+func addrvec(list ...string) map[string]any {
+	vec := []any{}
+	for _, a := range list {
+		vec = append(vec, map[string]any{"type": "v1", "addr": a, "nonce": 0})
+	}
+	return map[string]any{"addrvec": vec}
 }
 
 // poolID numbers pools from 1 in the order they were made.

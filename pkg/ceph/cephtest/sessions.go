@@ -60,16 +60,23 @@ func (c *Cluster) Blocklist() map[string]time.Time {
 	return maps.Clone(c.shutOut)
 }
 
-// blocklist is `osd blocklist`: the metadata servers end the session of a client on it.
+// blocklist is `osd blocklist`: the metadata servers end the session of a client on it. An entry with port and nonce 0 is a whole address.
 func (c *Cluster) blocklist(args map[string]any) error {
 	addr, _ := args["addr"].(string)
-	seconds, err := args["expire"].(json.Number).Float64()
-	if err != nil || args["blocklistop"] != "add" {
+	switch args["blocklistop"] {
+	case "add":
+		seconds, err := args["expire"].(json.Number).Float64()
+		if err != nil {
+			return fail(syscall.EINVAL, "command not known")
+		}
+		c.shutOut[addr] = c.now().Add(time.Duration(seconds * float64(time.Second)))
+	case "rm":
+		delete(c.shutOut, addr)
+	default:
 		return fail(syscall.EINVAL, "command not known")
 	}
-	c.shutOut[addr] = c.now().Add(time.Duration(seconds * float64(time.Second)))
 	for _, f := range c.fs {
-		f.clients = slices.DeleteFunc(f.clients, func(s client) bool { return s.address() == addr })
+		f.clients = slices.DeleteFunc(f.clients, func(s client) bool { return s.address() == addr || s.addr+"/0" == addr })
 	}
 	return nil
 }
