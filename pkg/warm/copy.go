@@ -45,29 +45,46 @@ func (b *Backend) createCopy(ctx context.Context, s site, want wanted, found boo
 	if err != nil {
 		return volume.Volume{}, err
 	}
+	var rec record
+	lost := false
+	err = b.withinTeam(ctx, s, want.sub, want.class.teamQuota, want.size, func(ctx context.Context) (err error) {
+		rec, lost, err = b.beginCopy(ctx, s, want, order)
+		return err
+	})
+	switch {
+	case err != nil:
+		return volume.Volume{}, err
+	case lost:
+		return b.lostCopy(ctx, s, want)
+	}
+	return b.finishCopy(ctx, s, want, rec)
+}
+
+// beginCopy starts the copy and writes the record of the volume. lost: another controller wrote it first.
+func (b *Backend) beginCopy(ctx context.Context, s site, want wanted, order copyRecord) (rec record, lost bool, err error) {
 	if order.Temporary {
 		failpoint.Hit("warm/clone/before-temporary-snapshot")
 		if err := s.fs.CreateSnapshot(ctx, order.Of, order.Snapshot); err != nil {
-			return volume.Volume{}, err
+			return rec, false, err
 		}
 		failpoint.Hit("warm/clone/after-temporary-snapshot")
 	}
 	path, err := b.startCopy(ctx, s, want, order)
 	if err != nil {
-		return volume.Volume{}, err
+		return rec, false, err
 	}
 	failpoint.Hit("warm/clone/before-record")
-	rec := record{Name: want.spec.Name, Path: path, Pool: want.class.pool, Source: want.spec.Source, Owner: want.spec.Owner,
+	rec = record{Name: want.spec.Name, Path: path, Pool: want.class.pool, Source: want.spec.Source, Owner: want.spec.Owner,
 		Cluster: s.cluster.NamePrefix, Size: want.size, Identity: want.may, Copy: &order}
 	err = createRecord(ctx, s, want.sub, rec)
 	if errors.Is(err, syscall.EEXIST) {
-		return b.lostCopy(ctx, s, want)
+		return rec, true, nil
 	}
 	if err != nil {
-		return volume.Volume{}, interrupted(err)
+		return rec, false, interrupted(err)
 	}
 	failpoint.Hit("warm/clone/after-record")
-	return b.finishCopy(ctx, s, want, rec)
+	return rec, false, nil
 }
 
 // lostCopy answers when another controller wrote the record first.

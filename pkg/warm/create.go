@@ -193,6 +193,15 @@ func (b *Backend) createEmpty(ctx context.Context, s site, want wanted, found bo
 			return volume.Volume{}, err
 		}
 	}
+	var v volume.Volume
+	err := b.withinTeam(ctx, s, want.sub, want.class.teamQuota, want.size, func(ctx context.Context) (err error) {
+		v, err = b.makeEmpty(ctx, s, want)
+		return err
+	})
+	return v, err
+}
+
+func (b *Backend) makeEmpty(ctx context.Context, s site, want wanted) (volume.Volume, error) {
 	c := want.class
 	options := ceph.SubvolumeOptions{Size: want.size, Pool: c.pool, UID: c.uid, GID: c.gid, Mode: c.mode}
 	failpoint.Hit("warm/create/before-subvolume")

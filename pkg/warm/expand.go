@@ -18,11 +18,11 @@ func (b *Backend) Expand(ctx context.Context, id volume.ID, want volume.Capacity
 	return size, false, classify(err)
 }
 
-func (b *Backend) expand(ctx context.Context, id volume.ID, want volume.CapacityRange) (_ int64, err error) {
+func (b *Backend) expand(ctx context.Context, id volume.ID, want volume.CapacityRange) (int64, error) {
 	if err := want.Check(); err != nil {
 		return 0, err
 	}
-	ref, s, _, err := b.find(ctx, id)
+	ref, s, rec, err := b.find(ctx, id)
 	if err != nil {
 		return 0, err
 	}
@@ -30,6 +30,18 @@ func (b *Backend) expand(ctx context.Context, id volume.ID, want volume.Capacity
 		return 0, fmt.Errorf("%w: %s is served read-only from a snapshot and can't grow; restore the snapshot into a writable volume",
 			volume.ErrInvalid, id)
 	}
+	if rec.Size >= want.Required { // it has grown: what its team may have now doesn't matter
+		return b.grow(ctx, s, ref, id, want)
+	}
+	var size int64
+	err = b.withinTeam(ctx, s, ref.sub, 0, sizeFor(want), func(ctx context.Context) (err error) {
+		size, err = b.grow(ctx, s, ref, id, want)
+		return err
+	})
+	return size, err
+}
+
+func (b *Backend) grow(ctx context.Context, s site, ref volumeRef, id volume.ID, want volume.CapacityRange) (_ int64, err error) {
 	lock, err := b.lock(ctx, s, "volume", ref.sub.String(), "expand")
 	if err != nil {
 		return 0, err

@@ -19,6 +19,7 @@ const (
 	paramFS             = "fsName"
 	paramPool           = "pool"
 	paramTeam           = "team"
+	paramTeamQuota      = "teamQuota"
 	paramIdentity       = "identity"
 	paramMounter        = "mounter"
 	paramFuseOptions    = "fuseMountOptions"
@@ -37,7 +38,7 @@ const (
 // classParameters and snapshotParameters are what each kind of class may hold. A StorageClass may carry the
 // snapshot prefix so that a team keeps one set of parameters.
 var (
-	classParameters = []string{paramTier, paramCluster, paramFS, paramPool, paramTeam, paramIdentity, paramMounter,
+	classParameters = []string{paramTier, paramCluster, paramFS, paramPool, paramTeam, paramTeamQuota, paramIdentity, paramMounter,
 		paramFuseOptions, paramKernelOptions, paramUID, paramGID, paramMode, paramVolumePrefix, paramMaxFiles, paramStripeUnit,
 		paramStripeCount, paramObjectSize, paramSnapshotPrefix}
 	snapshotParameters = []string{paramTier, paramSnapshotPrefix}
@@ -60,7 +61,8 @@ type class struct {
 	fs           string
 	pool         string // "" is the file system's first data pool
 	team         string
-	ownIdentity  bool // each volume has a cephx identity of its own
+	teamQuota    int64 // bytes, of a team that has none yet; 0: none
+	ownIdentity  bool  // each volume has a cephx identity of its own
 	volumePrefix string
 	mounter      string
 	fuseOptions  string
@@ -109,6 +111,7 @@ func parseClass(parameters, defaults map[string]string, namespace string) (class
 		fs:           p.part(paramFS),
 		pool:         p.part(paramPool),
 		team:         p.team(namespace),
+		teamQuota:    p.quantity(paramTeamQuota),
 		ownIdentity:  p.choice(paramIdentity, identityShared, identityVolume) == identityVolume,
 		volumePrefix: p.name(paramVolumePrefix, ""),
 		mounter:      p.choice(paramMounter, "auto", "kernel", "fuse"),
@@ -246,27 +249,48 @@ func (p *parser) number(name string, min int64) int64 {
 var suffixes = []struct {
 	text string
 	unit int64
-}{{"Ki", kib}, {"Mi", mib}, {"Gi", gib}, {"", 1}}
+}{{"Ki", kib}, {"Mi", mib}, {"Gi", gib}, {"Ti", kib * gib}, {"Pi", mib * gib}, {"", 1}}
 
-// size reads bytes, with Ki, Mi or Gi as Kubernetes writes them; 0 when absent.
-func (p *parser) size(name string) int64 {
-	v, ok := p.values[name]
-	if !ok || v == "" {
-		return 0
-	}
+// bytes reads a number of bytes up to max, with the binary suffixes of Kubernetes; 0: it is none.
+func bytes(v string, max int64) int64 {
 	for _, s := range suffixes {
 		digits, found := strings.CutSuffix(v, s.text)
 		if !found {
 			continue
 		}
 		n, err := strconv.ParseInt(digits, 10, 64)
-		if err == nil && n > 0 && n <= gib/s.unit && n*s.unit%stripeAlign == 0 {
+		if err == nil && n > 0 && n <= max/s.unit {
 			return n * s.unit
 		}
 		break
 	}
-	p.fail(name, "a multiple of 64Ki up to 1Gi")
 	return 0
+}
+
+// size reads a length of the layout, bytes; 0 when absent.
+func (p *parser) size(name string) int64 {
+	v, ok := p.values[name]
+	if !ok || v == "" {
+		return 0
+	}
+	n := bytes(v, gib)
+	if n == 0 || n%stripeAlign != 0 {
+		p.fail(name, "a multiple of 64Ki up to 1Gi")
+	}
+	return n
+}
+
+// quantity reads what a team may have, bytes; 0 when absent.
+func (p *parser) quantity(name string) int64 {
+	v, ok := p.values[name]
+	if !ok || v == "" {
+		return 0
+	}
+	n := bytes(v, kib*mib*gib)
+	if n < sizeStep {
+		p.fail(name, "a size from 4Mi to 1024Pi, such as 500Gi or 2Ti")
+	}
+	return n
 }
 
 // layout checks what the metadata server would refuse with a bare EINVAL.
