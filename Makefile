@@ -13,7 +13,7 @@ STATIC := strata-node strata-mountd strata-coldfs kubectl-strata
 # go-ceph is told the oldest release of Ceph it may rely on.
 CGO := strata-controller
 
-.PHONY: help build packages test e2e lab bench demo demo-down lint manifests verify fmt clean $(STATIC) $(CGO)
+.PHONY: help build packages test e2e lab nightly bench demo demo-down lint manifests verify fmt clean $(STATIC) $(CGO)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ e2e: ## deploy into a Kubernetes of two nodes with a Ceph, run tests/e2e there, 
 lab: ## everything that runs in the emulated machine, of which `make test` runs a part
 	@CGO_ENABLED=0 go build -o bin/hack-test ./hack/test
 	@STRATA_LAB=full exec bin/hack-test -only kernel
+
+nightly: packages ## what takes too long for make test: 1,000,000 operations on a file of tier cold, each compared, and all of make lab
+	STRATA_FSX_OPS=1000000 STRATA_FSX_SEED=$${STRATA_FSX_SEED:-$$RANDOM} go test -count=1 -timeout 6h -v -run '^TestFSX$$' ./pkg/coldfs
+	@$(MAKE) --no-print-directory lab
 
 bench: packages ## measure against the bare commands and disks, and other clients of S3; results in docs/benchmarks.md
 	@CGO_ENABLED=1 go build -tags pacific -o bin/hack-bench ./hack/bench

@@ -243,7 +243,10 @@ func (x *fsx) run(operations int, weights map[string]int) {
 	x.name = "fsx"
 	x.file, err = os.OpenFile(x.v.Path(x.name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	x.check(err)
-	for range operations {
+	for i := range operations {
+		if i > 0 && i%100_000 == 0 {
+			x.t.Logf("%d of %d operations", i, operations)
+		}
 		all[names[x.r.IntN(len(names))]]()
 	}
 	x.check(x.file.Close())
