@@ -38,7 +38,8 @@ type fetch struct {
 	granted  chan struct{}
 	users    int
 	done     bool // no request of it runs
-	spent    bool // it can be read elsewhere, or was read to its end
+	kept     bool // it can be read from the cache
+	passed   bool // it was read to its end
 	late     bool // it came when the cache was too far behind
 	detached bool // it isn't found any more
 	idle     *list.Element

@@ -47,16 +47,18 @@ func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (n int, err er
 	ahead := sync.OnceFunc(h.ahead)
 	defer ahead()
 	for n < len(p) {
-		if v.cached != nil {
+		f := h.r.inMemory(v, off+int64(n))
+		if f == nil && v.cached != nil {
 			if k := v.cached.ReadAt(p[n:], off+int64(n)); k > 0 {
 				n += k
 				h.r.count.hits.Add(1)
 				continue
 			}
 		}
-		f, err := h.fetch(p[n:], off+int64(n), small)
-		if err != nil {
-			return n, err
+		if f == nil {
+			if f, err = h.fetch(p[n:], off+int64(n), small); err != nil {
+				return n, err
+			}
 		}
 		ahead()
 		k, err := f.read(ctx, p[n:], off+int64(n))
@@ -103,11 +105,27 @@ func (h *Handle) fetch(p []byte, off int64, small bool) (*fetch, error) {
 	return f, nil
 }
 
+// inMemory finds what is in memory as a whole of the byte at off: copying it is less than reading the cache's file. The caller uses it until done.
+func (r *Reader) inMemory(v *version, off int64) *fetch {
+	if v.fetches.Load() == 0 { // reads of what is cached alone wait for no lock
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.find(v, off)
+	if f == nil || !f.done {
+		return nil
+	}
+	r.count.joined.Add(1)
+	r.use(f)
+	return f
+}
+
 // done ends the use of a fetch that was read up to end.
 func (r *Reader) done(f *fetch, end int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f.spent = f.spent || end == f.off+f.size
+	f.passed = f.passed || end == f.off+f.size
 	r.disuse(f)
 }
 

@@ -72,7 +72,7 @@ func (r *Reader) put(p put) {
 	p.object.Close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p.f.spent = p.f.spent || kept
+	p.f.kept = p.f.kept || kept
 	r.pending -= p.f.size
 	r.disuse(p.f)
 	r.catchUp()

@@ -13,7 +13,7 @@ type memory struct {
 	limit, used int64
 	block       int64
 	spare       [][]byte   // of block bytes; counted as used by nobody, but with used they are within limit
-	idle        *list.List // of *fetch that are done and that nobody uses, the last used first
+	idle        *list.List // of *fetch that are done and that nobody uses, the last used first; behind them those that were read to their end and are in the cache
 	waiting     []*fetch   // for room, in order
 	quiet       bool       // nothing was taken since the last tidy
 }
@@ -35,7 +35,7 @@ func (r *Reader) take(f *fetch) bool {
 	for e := m.idle.Back(); m.used+f.size > limit && e != nil; {
 		old := e.Value.(*fetch)
 		e = e.Prev()
-		if f.demand || old.spent {
+		if f.demand || old.kept || old.passed {
 			r.detach(old)
 		}
 	}
@@ -107,15 +107,26 @@ func (r *Reader) settle(f *fetch) {
 		r.free(f)
 		return
 	}
+	if f.kept && f.passed { // what comes next is needed sooner
+		f.used = time.Time{}
+		f.idle = r.memory.idle.PushBack(f)
+		return
+	}
 	f.used = time.Now()
 	f.idle = r.memory.idle.PushFront(f)
+}
+
+// hide lets no new reader find a fetch.
+func (f *fetch) hide() {
+	f.detached = true
+	delete(f.m, f.at)
+	f.v.fetches.Add(-1)
 }
 
 // detach lets no new reader find a fetch; its memory goes when nobody uses it.
 func (r *Reader) detach(f *fetch) {
 	if !f.detached {
-		f.detached = true
-		delete(f.m, f.at)
+		f.hide()
 	}
 	if f.idle != nil {
 		r.memory.idle.Remove(f.idle)

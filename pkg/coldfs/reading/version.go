@@ -5,6 +5,7 @@ package reading
 import (
 	"container/list"
 	"context"
+	"sync/atomic"
 
 	"github.com/strata-csi/strata/pkg/coldfs/blockcache"
 	"github.com/strata-csi/strata/pkg/s3"
@@ -25,6 +26,8 @@ type version struct {
 	blocks  map[int64]*fetch // whole blocks by number, in memory or on the way
 	chunks  map[int64]*fetch
 	random  map[int64]int // chunks asked for at random, by block
+	// fetches counts those of blocks and chunks, for who doesn't hold Reader.mu.
+	fetches atomic.Int64
 }
 
 // promoteAfter is how many chunks of a block are fetched before it is fetched as a whole.
@@ -70,10 +73,9 @@ func (r *Reader) leave(v *version) {
 	}
 	v.cancel()
 	for _, m := range []map[int64]*fetch{v.blocks, v.chunks} {
-		for at, f := range m {
+		for _, f := range m {
 			if !f.done {
-				f.detached = true
-				delete(m, at)
+				f.hide()
 			}
 		}
 	}
@@ -127,6 +129,7 @@ func (r *Reader) begin(v *version, off int64, small, demand bool) *fetch {
 		r.count.ahead.Add(1)
 	}
 	m[at] = f
+	v.fetches.Add(1)
 	r.work.Go(f.run)
 	if small {
 		b := off / r.block
