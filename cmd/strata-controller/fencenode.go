@@ -4,21 +4,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/netip"
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 
 	"github.com/spf13/pflag"
 
-	"github.com/strata-csi/strata/pkg/ceph"
-	"github.com/strata-csi/strata/pkg/clusters"
 	"github.com/strata-csi/strata/pkg/driver"
 	"github.com/strata-csi/strata/pkg/inspect"
 	"github.com/strata-csi/strata/pkg/warm"
@@ -62,27 +57,17 @@ func runFenceNode(args []string, out io.Writer) error {
 		}
 		node.Addresses = append(node.Addresses, ip.Unmap())
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, *limit)
-	defer cancel()
-	// Without an instance, as inspect: it must be able to run beside the controller.
-	backend, err := driver.OpenWarm(o, func(ctx context.Context, c clusters.Cluster) (ceph.Conn, error) { return dial(ctx, c, "") })
-	if err != nil {
-		return err
-	}
-	defer backend.Close()
-	do := backend.FenceNode
-	if *undo {
-		do = backend.UnfenceNode
-	}
-	document := inspect.NewNodeFence(flags.Arg(0), *undo)
-	for _, f := range do(ctx, node) {
-		document.Clusters = append(document.Clusters, shownCluster(f))
-	}
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(document)
+	return printDone(o, *limit, out, func(ctx context.Context, backend *warm.Backend) any {
+		do := backend.FenceNode
+		if *undo {
+			do = backend.UnfenceNode
+		}
+		document := inspect.NewNodeFence(flags.Arg(0), *undo)
+		for _, f := range do(ctx, node) {
+			document.Clusters = append(document.Clusters, shownCluster(f))
+		}
+		return document
+	})
 }
 
 // shownCluster is what was done in a cluster, as a document.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -70,9 +71,32 @@ func runKeys(program string, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	return printDone(o, *limit, out, func(ctx context.Context, backend *warm.Backend) any {
+		list := inspect.NewKeyList()
+		for _, id := range ids {
+			var f warm.Fenced
+			var err error
+			switch {
+			case retire:
+				f.Keys, err = backend.Retire(ctx, id, force)
+			case program == "rotate":
+				f.Keys, err = backend.Rotate(ctx, id)
+			case undo:
+				f.Keys, err = backend.Unfence(ctx, id)
+			default:
+				f, err = backend.Fence(ctx, id)
+			}
+			list.Volumes = append(list.Volumes, shown(id, f, err))
+		}
+		return list
+	})
+}
+
+// printDone has do work at tier warm, for so long at most, and prints what it returns as JSON.
+func printDone(o driver.ControllerOptions, limit time.Duration, out io.Writer, do func(context.Context, *warm.Backend) any) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, *limit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	// Without an instance, as inspect: it must be able to run beside the controller.
 	backend, err := driver.OpenWarm(o, func(ctx context.Context, c clusters.Cluster) (ceph.Conn, error) { return dial(ctx, c, "") })
@@ -80,25 +104,9 @@ func runKeys(program string, args []string, out io.Writer) error {
 		return err
 	}
 	defer backend.Close()
-	list := inspect.NewKeyList()
-	for _, id := range ids {
-		var f warm.Fenced
-		var err error
-		switch {
-		case retire:
-			f.Keys, err = backend.Retire(ctx, id, force)
-		case program == "rotate":
-			f.Keys, err = backend.Rotate(ctx, id)
-		case undo:
-			f.Keys, err = backend.Unfence(ctx, id)
-		default:
-			f, err = backend.Fence(ctx, id)
-		}
-		list.Volumes = append(list.Volumes, shown(id, f, err))
-	}
 	e := json.NewEncoder(out)
 	e.SetIndent("", "  ")
-	return e.Encode(list)
+	return e.Encode(do(ctx, backend))
 }
 
 // shown is what was done with a volume, as a document.

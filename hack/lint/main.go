@@ -50,6 +50,7 @@ func run(ctx context.Context) error {
 		{"vet", func() error { return call(ctx, nil, "go", "vet", "-tags", cgoTags, "./...") }},
 		{"vet for the crash tests", func() error { return call(ctx, nil, "go", "vet", "-tags", crashTags, "./...") }},
 		{"vet for the tests in Kubernetes", func() error { return call(ctx, nil, "go", "vet", "-tags", e2eTags, "./hack/kube", "./tests/e2e") }},
+		{"vet for what make nightly and the emulated machine run", func() error { return call(ctx, nil, "go", "vet", "-tags", "nightly,lab", "./pkg/coldfs") }},
 		{"vet without cgo", func() error {
 			return call(ctx, []string{"CGO_ENABLED=0"}, "go", append([]string{"vet"}, withoutLibrados(packages)...)...)
 		}},

@@ -77,26 +77,29 @@ func TestAnEarlierEnginesFilesAreReadByTheKernel(t *testing.T) {
 	whole(t, f, content, "read")
 }
 
+// readThroughEngine reads a whole file several times, which the kernel never does by itself, and wants that said once.
+func (v *volume) readThroughEngine(t testing.TB, name, content string) {
+	t.Helper()
+	for range 4 {
+		f, err := os.Open(v.Path(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole(t, f, content, "read")
+		dropPages(t, f)
+		_ = f.Close()
+	}
+	if n := v.backings(t); n != 0 {
+		t.Errorf("%d backing files", n)
+	}
+	if n := strings.Count(v.Log(), "are read through the engine, not by the kernel alone"); n != 1 {
+		t.Errorf("it was said %d times, want once\n%s", n, v.Log())
+	}
+}
+
 func TestWithoutBackingFiles(t *testing.T) {
 	content := noise(12, 1<<20)
-	reads := func(t *testing.T, v *volume) {
-		t.Helper()
-		for range 4 {
-			f, err := os.Open(v.Path("f"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			whole(t, f, content, "read")
-			dropPages(t, f)
-			_ = f.Close()
-		}
-		if n := v.backings(t); n != 0 {
-			t.Errorf("%d backing files", n)
-		}
-		if n := strings.Count(v.Log(), "are read through the engine, not by the kernel alone"); n != 1 {
-			t.Errorf("it was said %d times, want once\n%s", n, v.Log())
-		}
-	}
+	reads := func(t *testing.T, v *volume) { t.Helper(); v.readThroughEngine(t, "f", content) }
 	t.Run("an earlier holder", func(t *testing.T) {
 		v := mount(t, coldfstest.Options{Config: func(c *config.Config) { readOnly(c); c.Passthrough = 0 }})
 		v.put(t, "vol/f", content)
