@@ -242,13 +242,21 @@ func suiteTest(suites []string) goTest {
 	return one
 }
 
-// bulk are packages whose tests move so many bytes that the race detector, which looks at each, makes them take five times as long. They run without
-// it, and with it once more: then some tests do less (-short), and notRaced are left out.
+// bulk are packages of which some tests move so many bytes that the race detector, which looks at each, makes them take five times as long. What it is spared
+// there runs without it.
 var bulk = []string{"./pkg/coldfs", "./pkg/coldfs/draft", "./pkg/coldfs/move", "./pkg/coldfs/reading"}
 
-// notRaced are the tests of bulk that take longest with the race detector for what it sees in them: one client at a time, or processes that are killed.
-const notRaced = "^(TestPosix.*|TestFSXOfLargeFiles|TestGitClone|TestTar|TestADirectoryOfManyFiles|TestRandomVersionsOfAFileThatIsReadByTheKernel|TestAKilledEngineLosesNothingThatWasStored|" +
-	"TestAFileLargerThanTheRoomIsWritten|TestWhatWasCommittedSurvivesAKill|TestADirectoryIsMovedWhateverRequestIsTheLastOfAnEngine)$"
+var (
+	// notRaced are the tests of bulk that take longest with the race detector for what it sees in them: one client at a time, or processes that are killed.
+	notRaced = []string{"TestPosix.*", "TestFSXOfLargeFiles", "TestGitClone", "TestTar", "TestADirectoryOfManyFiles", "TestRandomVersionsOfAFileThatIsReadByTheKernel",
+		"TestAKilledEngineLosesNothingThatWasStored", "TestAFileLargerThanTheRoomIsWritten", "TestWhatWasCommittedSurvivesAKill",
+		"TestADirectoryIsMovedWhateverRequestIsTheLastOfAnEngine"}
+	// lessRaced do with it, by -short, a part of what they do without it.
+	lessRaced = []string{"TestFSX", "TestFSXOfWhatTheKernelReads", "TestRandomNamesAndDirectories", "TestRandomOperations.*"}
+)
+
+// anyOf is -run or -skip for all tests that names match.
+func anyOf(names ...string) string { return "^(" + strings.Join(names, "|") + ")$" }
 
 // unit runs the tests of every package outside of tests/, with the race detector.
 func (r *Run) unit(ctx context.Context) {
@@ -260,8 +268,8 @@ func (r *Run) unit(ctx context.Context) {
 	}
 	failpoint := tags + ",failpoint"
 	r.tests(ctx, "unit",
-		goTest{log: "unit", flags: []string{"-race", "-short", "-skip", notRaced, "-timeout", suiteTimeout, "-tags", tags}, packages: dirs},
-		goTest{log: "bulk", flags: []string{"-timeout", suiteTimeout, "-tags", tags}, packages: bulk},
+		goTest{log: "unit", flags: []string{"-race", "-short", "-skip", anyOf(notRaced...), "-timeout", suiteTimeout, "-tags", tags}, packages: dirs},
+		goTest{log: "bulk", flags: []string{"-timeout", suiteTimeout, "-tags", tags, "-run", anyOf(append(notRaced, lessRaced...)...)}, packages: bulk},
 		// The tag changes the whole program, so these are tests of another one.
 		goTest{log: "failpoint", flags: []string{"-race", "-timeout", "1m", "-tags", failpoint}, packages: []string{"./pkg/failpoint", "./pkg/journal"}},
 		goTest{log: "killed", flags: []string{"-timeout", "5m", "-tags", failpoint, "-run", "^TestKilledAnywhere$"}, packages: []string{"./pkg/scratch/loop"}},
