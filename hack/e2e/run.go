@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,14 +29,15 @@ const (
 
 // Run is one run of the tests.
 type Run struct {
-	root  string
-	only  string
-	keep  bool
-	bench bool          // measure instead of testing
-	limit time.Duration // of the cluster and the tests
-	start time.Time
-	steps []string
-	cpu   time.Duration // of the programs that have ended
+	root     string
+	only     string
+	keep     bool
+	bench    bool          // measure instead of testing
+	limit    time.Duration // of the cluster and the tests
+	start    time.Time
+	steps    []string
+	unsteady []string      // tests that failed and then passed alone
+	cpu      time.Duration // of the programs that have ended
 }
 
 func newRun(root string) *Run { return &Run{root: root, start: time.Now()} }
@@ -112,8 +115,11 @@ func (r *Run) cluster(ctx context.Context, args ...string) error {
 	return r.tool(ctx, r.kube(), append([]string{"--dir", r.clusterDir()}, args...)...)
 }
 
-// compile compiles what the tests call with the go command, which can't download anything once it is inside.
+// compile builds what the tests run, some of it with the go command, which can't download anything once it is inside.
 func (r *Run) compile(ctx context.Context) error {
+	if err := r.tool(ctx, "make", "--no-print-directory", "kubectl-strata"); err != nil {
+		return err
+	}
 	if err := r.tool(ctx, "go", "-C", "hack/chart", "build", "-o", "/dev/null", "."); err != nil {
 		return err
 	}
@@ -160,7 +166,9 @@ func (r *Run) test(ctx context.Context) error {
 	if r.only != "" {
 		args = append(args, "-run", r.only)
 	}
-	return r.cluster(ctx, append(args, "./tests/e2e/...")...)
+	return r.repeat(ctx, func(w io.Writer, more ...string) error {
+		return r.toolTo(ctx, w, r.kube(), slices.Concat([]string{"--dir", r.clusterDir()}, args, more, []string{"./tests/e2e/..."})...)
+	})
 }
 
 // saveLogs keeps the daemons' logs, which go with the cluster's directory.
@@ -210,13 +218,21 @@ func (r *Run) printSteps() {
 		fmt.Println(s)
 	}
 	fmt.Printf("in all  %6s  %6s\n", clock(time.Since(r.start)), clock(r.cpu))
+	for _, name := range r.unsteady {
+		fmt.Println("unsteady:", name)
+	}
 }
 
 // tool runs a program with its output shown, in a process group of its own, so that the end of this one's terminal reaches it
 // through us alone.
 func (r *Run) tool(ctx context.Context, name string, args ...string) error {
+	return r.toolTo(ctx, os.Stdout, name, args...)
+}
+
+// toolTo is tool with the program's standard output written to w.
+func (r *Run) toolTo(ctx context.Context, w io.Writer, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = r.root, os.Stdout, os.Stderr
+	cmd.Dir, cmd.Stdout, cmd.Stderr = r.root, w, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGINT) }
 	cmd.WaitDelay = patience

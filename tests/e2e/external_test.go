@@ -24,6 +24,9 @@ const (
 	without = `\[Disruptive\]|\[Slow\]|\[Serial\]|performance|\[Feature:(VolumeGroup|SELinux|Windows)`
 )
 
+// maxUnsteady is how many tests of a tier may pass at the second attempt only.
+const maxUnsteady = 2
+
 // unfit are the tests that a tier isn't made for, and that no capability of a driver's description turns off.
 var unfit = map[string]string{
 	// The second pod shall find what the first one wrote: a scratch volume is empty whenever it is mounted.
@@ -56,7 +59,7 @@ func external(t *testing.T, tier string) {
 	if more := unfit[tier]; more != "" {
 		skip += "|" + more
 	}
-	cmd := exec.CommandContext(t.Context(), "ginkgo", "run", "--procs=4", "--focus="+focus, "--skip="+skip, "--timeout=15m",
+	cmd := exec.CommandContext(t.Context(), "ginkgo", "run", "--procs=4", "--focus="+focus, "--skip="+skip, "--timeout=15m", "--flake-attempts=2",
 		"--silence-skips", "--succinct", "--output-dir="+dir, "--json-report=report.json", program, "--",
 		"--provider=local", "--kubeconfig="+os.Getenv("KUBECONFIG"), "--storage.testdriver="+filepath.Join(k.root, "tests/e2e/external", tier+".yaml"),
 		"--minStartupPods=0", fmt.Sprintf("--num-nodes=%d", len(k.nodes)), "--report-dir="+dir)
@@ -64,12 +67,19 @@ func external(t *testing.T, tier string) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	say("storage tests of Kubernetes, tier %s", tier)
 	err = cmd.Run()
-	specs, failed, rerr := readReport(report)
+	specs, failed, unsteady, rerr := readReport(report)
 	if rerr != nil {
 		t.Fatalf("%v: %v\n%s", err, rerr, tail(out.String(), 20000))
 	}
 	for _, f := range failed {
 		t.Errorf("%s", f)
+	}
+	// As in `make test` (docs/decisions/0020): what fails and then passes is reported, and there are few of them.
+	for _, u := range unsteady {
+		say("unsteady: tier %s: %s", tier, u)
+	}
+	if len(unsteady) > maxUnsteady {
+		t.Errorf("%d tests failed before they passed, more than %d: %q", len(unsteady), maxUnsteady, unsteady)
 	}
 	if err != nil {
 		t.Errorf("%v\n%s", err, tail(out.String(), 4000))
@@ -85,11 +95,11 @@ func external(t *testing.T, tier string) {
 	compareSpecs(t, filepath.Join(k.root, "tests/e2e/external", tier+"-specs.txt"), specs)
 }
 
-// readReport reads ginkgo's report: a line for every test that was selected, in order, and what failed.
-func readReport(path string) (specs, failed []string, err error) {
+// readReport reads ginkgo's report: a line for every test that was selected, in order, what failed, and what passed at the second attempt.
+func readReport(path string) (specs, failed, unsteady []string, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	var suites []struct {
 		SpecReports []struct {
@@ -97,12 +107,13 @@ func readReport(path string) (specs, failed []string, err error) {
 			LeafNodeType            string
 			LeafNodeText            string
 			State                   string
+			NumAttempts             int
 			RunTime                 time.Duration
 			Failure                 struct{ Message string }
 		}
 	}
 	if err := json.Unmarshal(text, &suites); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	for _, suite := range suites {
 		for _, s := range suite.SpecReports {
@@ -116,6 +127,9 @@ func readReport(path string) (specs, failed []string, err error) {
 			switch {
 			case s.State == "passed":
 				specs = append(specs, "passed\t"+name)
+				if s.NumAttempts > 1 {
+					unsteady = append(unsteady, name)
+				}
 			case s.State == "skipped" && s.Failure.Message != "":
 				specs = append(specs, "skipped\t"+name+"\t"+strings.Join(strings.Fields(s.Failure.Message), " "))
 			case s.State == "skipped" || s.State == "pending": // by focus and skip
@@ -125,7 +139,7 @@ func readReport(path string) (specs, failed []string, err error) {
 		}
 	}
 	slices.Sort(specs)
-	return specs, failed, nil
+	return specs, failed, unsteady, nil
 }
 
 func compareSpecs(t *testing.T, path string, got []string) {
