@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -55,16 +54,22 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		}
 		return c.apply(ctx, "", u)
 	}
-	shared := func(more ...string) map[string]string {
-		p := map[string]string{
-			"tier": "warm", "team": "${pvc.namespace}",
-			"csi.storage.k8s.io/node-stage-secret-name": "strata-warm", "csi.storage.k8s.io/node-stage-secret-namespace": "${pvc.namespace}",
-			"csi.storage.k8s.io/node-publish-secret-name": "strata-warm", "csi.storage.k8s.io/node-publish-secret-namespace": "${pvc.namespace}",
+	parameters := func(p map[string]string, secret, namespace string, steps []string, more []string) map[string]string {
+		for _, step := range steps {
+			p["csi.storage.k8s.io/"+step+"-secret-name"], p["csi.storage.k8s.io/"+step+"-secret-namespace"] = secret, namespace
 		}
 		for i := 0; i < len(more); i += 2 {
 			p[more[i]] = more[i+1]
 		}
-		return maps.Clone(p)
+		return p
+	}
+	onNode := []string{"node-stage", "node-publish"}
+	// own is as in the chart's class: a volume has an identity of its own. With shared, all of a namespace are mounted with one.
+	own := func(more ...string) map[string]string {
+		return parameters(map[string]string{"tier": "warm", "team": "${pvc.namespace}", "identity": "volume"}, "${pv.name}", driverNamespace, onNode, more)
+	}
+	shared := func(more ...string) map[string]string {
+		return parameters(map[string]string{"tier": "warm", "team": "${pvc.namespace}"}, "strata-warm", "${pvc.namespace}", onNode, more)
 	}
 	options := func(o *storagev1.StorageClass) { o.MountOptions = []string{"noexec", "noatime"} }
 	retain := func(o *storagev1.StorageClass) {
@@ -72,21 +77,15 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		o.ReclaimPolicy = &keep
 	}
 	inStore := func(more ...string) map[string]string {
-		p := map[string]string{"tier": "cold", "team": "${pvc.namespace}", "endpoint": c.store.endpoint, "bucket": volumesBucket}
-		for _, step := range []string{"provisioner", "controller-expand", "node-stage", "node-publish"} {
-			p["csi.storage.k8s.io/"+step+"-secret-name"], p["csi.storage.k8s.io/"+step+"-secret-namespace"] = coldSecret, driverNamespace
-		}
-		for i := 0; i < len(more); i += 2 {
-			p[more[i]] = more[i+1]
-		}
-		return p
+		return parameters(map[string]string{"tier": "cold", "team": "${pvc.namespace}", "endpoint": c.store.endpoint, "bucket": volumesBucket},
+			coldSecret, driverNamespace, append([]string{"provisioner", "controller-expand"}, onNode...), more)
 	}
 	local := func(class string) map[string]string { return map[string]string{"tier": "scratch", "class": class} }
 	for _, err := range []error{
-		class(warm, shared(), nil),
-		class(warmRetain, shared(), retain),
+		class(warm, own(), nil),
+		class(warmRetain, own(), retain),
 		class(warmOptions, shared(), options),
-		class(warmWrong, shared("pool", "no-such-pool"), nil),
+		class(warmWrong, own("pool", "no-such-pool"), nil),
 		class(cold, inStore(), nil),
 		class(coldWaits, inStore(), waits),
 		class(scratch, local("default"), nil),
@@ -95,8 +94,7 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		class(scratchOptions, local("default"), options),
 		class(scratchOwned, map[string]string{"tier": "scratch", "class": "loop", "csi.storage.k8s.io/fstype": "xfs"}, nil),
 		// Of the storage tests of Kubernetes, which make namespaces of their own.
-		class("e2e-external-warm", shared("team", "external", "csi.storage.k8s.io/node-stage-secret-namespace", driverNamespace,
-			"csi.storage.k8s.io/node-publish-secret-namespace", driverNamespace), nil),
+		class("e2e-external-warm", own("team", "external"), nil),
 		class("e2e-external-cold", inStore("team", "external"), nil),
 		class("e2e-external-scratch", map[string]string{"tier": "scratch", "class": "loop", "csi.storage.k8s.io/fstype": "xfs"}, nil),
 	} {

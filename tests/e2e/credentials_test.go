@@ -104,7 +104,7 @@ func TestSecretsOfANode(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t)
 	s.claim("data", warm, "1Gi", corev1.ReadWriteMany)
-	s.bound("data")
+	volume := s.bound("data").Name
 	var kubelets []kubernetes.Interface
 	for _, node := range k.nodes[:2] {
 		config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(os.Getenv("STRATA_KUBE_DIR"), "pki", "kubelet-"+node+".kubeconfig"))
@@ -112,16 +112,17 @@ func TestSecretsOfANode(t *testing.T) {
 			t.Fatal(err)
 		}
 		kubelets = append(kubelets, kubernetes.NewForConfigOrDie(config))
-		s.readsNoSecret(kubelets[len(kubelets)-1], s.name, "strata-warm")
+		s.readsNoSecret(kubelets[len(kubelets)-1], driverNamespace, volume)
 	}
 	p := s.run("has-it", k.nodes[0], claimed("data", "/data"))
-	if _, err := kubelets[0].CoreV1().Secrets(s.name).Get(s.ctx, "strata-warm", metav1.GetOptions{}); err != nil {
+	p.sh("echo works > /data/file && sync /data/file")
+	if _, err := kubelets[0].CoreV1().Secrets(driverNamespace).Get(s.ctx, volume, metav1.GetOptions{}); err != nil {
 		t.Errorf("kubelet of %s, where the pod is, can't read the Secret: %v", p.node, err)
 	}
-	s.readsNoSecret(kubelets[1], s.name, "strata-warm")
+	s.readsNoSecret(kubelets[1], driverNamespace, volume)
 	p.remove()
 	s.wait("the node may not read the Secret any more", patience, func(ctx context.Context) error {
-		_, err := kubelets[0].CoreV1().Secrets(s.name).Get(ctx, "strata-warm", metav1.GetOptions{})
+		_, err := kubelets[0].CoreV1().Secrets(driverNamespace).Get(ctx, volume, metav1.GetOptions{})
 		switch {
 		case err == nil:
 			return errors.New("it may")

@@ -17,6 +17,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/strata-csi/strata/pkg/ceph"
+	"github.com/strata-csi/strata/tests/harness"
 )
 
 const (
@@ -68,9 +71,13 @@ func (c *cluster) deploy(ctx context.Context) error {
 	return c.serves(ctx)
 }
 
-// applySecrets makes the Secrets that an operator makes: the controller's keyring and the key that nodes mount with.
+// applySecrets makes the Secrets that an operator makes: the keyrings of the controller and of the user for fencing, and the key that nodes mount with.
 func (c *cluster) applySecrets(ctx context.Context) error {
 	keyring, err := os.ReadFile(c.ceph.Keyring("strata-controller"))
+	if err != nil {
+		return err
+	}
+	fencing, err := c.ceph.Try(append([]string{"auth", "get-or-create", "client.strata-fencing"}, ceph.FencingCapabilities(harness.FS)...)...)
 	if err != nil {
 		return err
 	}
@@ -78,6 +85,10 @@ func (c *cluster) applySecrets(ctx context.Context) error {
 		{
 			ObjectMeta: metav1.ObjectMeta{Name: controllerSecret, Namespace: driverNamespace},
 			StringData: map[string]string{"keyring": string(keyring)},
+		},
+		{
+			ObjectMeta: metav1.ObjectMeta{Name: "strata-fencing", Namespace: driverNamespace},
+			StringData: map[string]string{"keyring": fencing},
 		},
 		c.stageSecret(driverNamespace),
 		c.store.secret(coldSecret),
