@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/strata-csi/strata/pkg/clusters"
+	"github.com/strata-csi/strata/pkg/cold"
 	"github.com/strata-csi/strata/pkg/kubectl"
 	"github.com/strata-csi/strata/pkg/scratch/provisioner"
 	"github.com/strata-csi/strata/pkg/volume"
@@ -31,5 +32,6 @@ func tiers() kubectl.Tiers {
 		// What a cluster may have as defaults is what a class may have as parameters.
 		volume.Warm:    func(p map[string]string) error { return warm.CheckCluster(clusters.Cluster{Defaults: p}) },
 		volume.Scratch: provisioner.New(nil).CheckParameters,
+		volume.Cold:    cold.New(cold.Options{}).CheckParameters,
 	}
 }

@@ -37,7 +37,7 @@ func (c Clients) inspect(ctx context.Context, into any, kind string, args ...str
 		return err
 	}
 	raw, err := c.Exec.Run(ctx, c.Namespace, pod, container.Name, slices.Concat([]string{programOf(container), "inspect"}, args,
-		[]string{"--output=json"}, flagOf(container, "--cluster-config")))
+		[]string{"--output=json"}, c.flags(pod, container, "--cluster-config")))
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (c Clients) changeFrom(ctx context.Context, notOn, program string, args ...
 		return nil, err
 	}
 	return c.Exec.Run(ctx, c.Namespace, pod, container.Name, slices.Concat([]string{programOf(container), program}, args,
-		flagOf(container, "--cluster-config"), flagOf(container, "--kubeconfig"), flagOf(container, "--namespace")))
+		c.flags(pod, container, "--cluster-config", "--kubeconfig", "--namespace")))
 }
 
 // controllerPod is a pod in which the controller can be asked, not on a node if one is named, and the container.
@@ -136,16 +136,40 @@ func programOf(c corev1.Container) string {
 	return controllerName
 }
 
-// flagOf is a flag as the controller was started with it; none is its default.
-func flagOf(c corev1.Container, flag string) []string {
-	args := slices.Concat(c.Command, c.Args)
-	for i, a := range args {
-		if strings.HasPrefix(a, flag+"=") {
-			return []string{a}
-		}
-		if a == flag && i+1 < len(args) {
-			return []string{flag + "=" + args[i+1]}
+// flags are those of names with which the container was started; the others have their defaults.
+func (c Clients) flags(pod string, container corev1.Container, names ...string) (flags []string) {
+	args := slices.Concat(container.Command, container.Args)
+	for _, name := range names {
+		for i, a := range args {
+			switch {
+			case strings.HasPrefix(a, name+"="):
+			case a == name && i+1 < len(args):
+				a += "=" + args[i+1]
+			default:
+				continue
+			}
+			flags = append(flags, c.expand(pod, container, a))
+			break
 		}
 	}
-	return nil
+	return flags
+}
+
+// expand does what kubelet does with $(NAME) in a container's arguments, for what doesn't come from a Secret or ConfigMap.
+func (c Clients) expand(pod string, container corev1.Container, arg string) string {
+	for _, e := range container.Env {
+		value := e.Value
+		if e.ValueFrom != nil {
+			switch ref := e.ValueFrom.FieldRef; {
+			case ref != nil && ref.FieldPath == "metadata.namespace":
+				value = c.Namespace
+			case ref != nil && ref.FieldPath == "metadata.name":
+				value = pod
+			default:
+				continue
+			}
+		}
+		arg = strings.ReplaceAll(arg, "$("+e.Name+")", value)
+	}
+	return arg
 }

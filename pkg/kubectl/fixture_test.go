@@ -77,7 +77,7 @@ func (c *controller) Run(_ context.Context, namespace, pod, container string, co
 		return json.Marshal(list)
 	}
 	if slices.Contains(command, "fence-node") {
-		f := inspect.NewNodeFence(command[len(command)-2], slices.Contains(command, "--undo"))
+		f := inspect.NewNodeFence(command[len(command)-len(configured)-1], slices.Contains(command, "--undo"))
 		f.Clusters = c.fence
 		return json.Marshal(f)
 	}
@@ -106,7 +106,8 @@ func newWorld(t *testing.T) *world {
 		VolumeLifecycleModes: []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral}}}
 	deployment := &appsv1.Deployment{ObjectMeta: inNamespace(controllerName), Spec: appsv1.DeploymentSpec{Replicas: ptr(int32(2)), Selector: selector("controller"),
 		Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{ServiceAccountName: controllerName, Containers: []corev1.Container{
-			{Name: controllerName, Image: "ghcr.io/strata-csi/strata-controller:0.1.0", Args: []string{"--endpoint=unix:///csi/csi.sock", "--cluster-config=/etc/strata/other.yaml"}},
+			{Name: controllerName, Image: "ghcr.io/strata-csi/strata-controller:0.1.0", Args: []string{"--endpoint=unix:///csi/csi.sock", "--cluster-config=/etc/strata/other.yaml", "--namespace=$(POD_NAMESPACE)"},
+				Env: []corev1.EnvVar{{Name: "POD_NAMESPACE", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.namespace"}}}}},
 			{Name: "csi-provisioner", Image: "registry.k8s.io/sig-storage/csi-provisioner:v6.3.0"},
 			{Name: "csi-resizer", Image: "registry.k8s.io/sig-storage/csi-resizer:v2.2.0@sha256:abc"},
 			{Name: "csi-snapshotter", Image: "localhost:5000/csi-snapshotter:v8.6.0"}}}}},
