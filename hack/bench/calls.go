@@ -10,6 +10,7 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
+	"github.com/strata-csi/strata/hack/bench/callers"
 	"github.com/strata-csi/strata/hack/stack"
 	"github.com/strata-csi/strata/pkg/ceph"
 )
@@ -86,7 +87,7 @@ type sources struct {
 
 func (b *bench) sources(ctx context.Context, count int) (*sources, error) {
 	s := &sources{volumes: make([]string, count), bare: b.subvolumes("source-bare", count), plain: b.subvolumes("source-plain", count)}
-	_, err := together(ctx, 8, count, func(ctx context.Context, i int) error {
+	_, err := callers.Together(ctx, 8, count, func(ctx context.Context, i int) error {
 		resp, err := b.Controller.CreateVolume(ctx, stack.Request(fmt.Sprintf("source-%d", i), team, gib, stack.Shared, ""))
 		s.volumes[i] = resp.GetVolume().GetVolumeId()
 		return errors.Join(err, b.createBare(ctx, s.bare[i], gib), b.createBare(ctx, s.plain[i], gib))
@@ -98,7 +99,7 @@ func (b *bench) sources(ctx context.Context, count int) (*sources, error) {
 func (b *bench) callRound(ctx context.Context, name string, round int, l load, f callFigures, from *sources) (string, error) {
 	timed := func(s *side, operation func(ctx context.Context, i int) error) func() error {
 		return func() error {
-			done, err := together(ctx, l.callers, l.calls, operation)
+			done, err := callers.Together(ctx, l.callers, l.calls, operation)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.Name, err)
 			}

@@ -106,15 +106,13 @@ func (w workload) callers() int {
 	return 1
 }
 
-// fio runs a workload in a directory.
-func (b *bench) fio(ctx context.Context, w workload, dir string) (block, error) {
-	file := filepath.Join(dir, "data")
-	args := []string{"--name=bench", "--filename=" + file, "--rw=" + w.mode, "--size=" + strconv.FormatInt(b.plan.fileSize, 10),
+// dataFile is what fio works on in a directory.
+const dataFile = "data"
+
+// fioArgs are the arguments of fio for a workload in a directory: a file of so many bytes, read or written for so long where the workload isn't once through.
+func fioArgs(w workload, dir string, size int64, runtime time.Duration) []string {
+	args := []string{"--name=bench", "--filename=" + filepath.Join(dir, dataFile), "--rw=" + w.mode, "--size=" + strconv.FormatInt(size, 10),
 		"--output-format=json", "--randrepeat=0"}
-	runtime := b.plan.fioTime
-	if w.depth > 0 {
-		runtime = b.plan.localTime
-	}
 	if w.random || w.depth > 0 {
 		args = append(args, "--direct=1", "--time_based", fmt.Sprintf("--runtime=%dms", runtime.Milliseconds()))
 	}
@@ -131,7 +129,16 @@ func (b *bench) fio(ctx context.Context, w workload, dir string) (block, error) 
 	default:
 		args = append(args, "--bs=1m", "--end_fsync=1", "--invalidate=0")
 	}
-	cmd := exec.CommandContext(ctx, "fio", args...)
+	return args
+}
+
+// fio runs a workload in a directory.
+func (b *bench) fio(ctx context.Context, w workload, dir string) (block, error) {
+	runtime := b.plan.fioTime
+	if w.depth > 0 {
+		runtime = b.plan.localTime
+	}
+	cmd := exec.CommandContext(ctx, "fio", fioArgs(w, dir, b.plan.fileSize, runtime)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	out, err := cmd.Output()
 	var exit *exec.ExitError

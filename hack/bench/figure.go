@@ -5,6 +5,8 @@ package main
 import (
 	"slices"
 	"time"
+
+	"github.com/strata-csi/strata/hack/bench/callers"
 )
 
 // figure compares the driver with its floor, and maybe other things with it too.
@@ -38,9 +40,9 @@ func newFigure(name string, callers int, unit string, sides ...string) *figure {
 }
 
 // add keeps the block of operations of a round.
-func (s *side) add(b sample) {
-	s.rounds = append(s.rounds, block{each: b.each, p50: quantile(b.each, 0.50), p95: quantile(b.each, 0.95),
-		rate: float64(len(b.each)) / b.took.Seconds()})
+func (s *side) add(b callers.Sample) {
+	s.rounds = append(s.rounds, block{each: b.Each, p50: quantile(b.Each, 0.50), p95: quantile(b.Each, 0.95),
+		rate: float64(len(b.Each)) / b.Took.Seconds()})
 }
 
 // P50 is the median of all operations, where each was measured, or of the rounds' medians.

@@ -3,6 +3,8 @@ package main
 import (
 	"testing"
 	"time"
+
+	"github.com/strata-csi/strata/hack/bench/callers"
 )
 
 func ms(all ...int) []time.Duration {
@@ -43,8 +45,8 @@ func TestRatiosAreOfTheSameRound(t *testing.T) {
 	f := newFigure("x", 1, "/s", "driver", "floor")
 	// The machine gets slower by the round; the driver takes 1.1, 1.2 and 1.5 of the floor's time.
 	for _, r := range [][2]int{{110, 100}, {600, 500}, {1500, 1000}} {
-		f.Sides[driver].add(sample{each: ms(r[0]), took: time.Duration(r[0]) * time.Millisecond})
-		f.Sides[bare].add(sample{each: ms(r[1]), took: time.Duration(r[1]) * time.Millisecond})
+		f.Sides[driver].add(callers.Sample{Each: ms(r[0]), Took: time.Duration(r[0]) * time.Millisecond})
+		f.Sides[bare].add(callers.Sample{Each: ms(r[1]), Took: time.Duration(r[1]) * time.Millisecond})
 	}
 	for name, got := range map[string]Ratio{"latency": f.LatencyRatio(driver), "rate": f.Ratio(driver)} {
 		if s := got.String(); s != "1.20 (1.10–1.50)" {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
+	"github.com/strata-csi/strata/hack/bench/callers"
 	"github.com/strata-csi/strata/hack/stack"
 	"github.com/strata-csi/strata/pkg/ceph"
 )
@@ -22,7 +23,7 @@ type places struct {
 // places makes so many volumes, and as many subvolumes for the floor.
 func (b *bench) places(ctx context.Context, name string, count int) (*places, error) {
 	p := &places{volumes: make([]*csi.Volume, count), subs: b.subvolumes(name, count), bare: make([]*bareMount, count)}
-	_, err := together(ctx, 8, count, func(ctx context.Context, i int) error {
+	_, err := callers.Together(ctx, 8, count, func(ctx context.Context, i int) error {
 		resp, err := b.Controller.CreateVolume(ctx, stack.Request(fmt.Sprintf("%s-%d", name, i), team, 2*gib, stack.Shared, ""))
 		if err != nil {
 			return err
@@ -43,7 +44,7 @@ func (b *bench) places(ctx context.Context, name string, count int) (*places, er
 
 // remove takes away what places made.
 func (b *bench) remove(ctx context.Context, p *places) error {
-	_, err := together(ctx, 8, len(p.volumes), func(ctx context.Context, i int) error {
+	_, err := callers.Together(ctx, 8, len(p.volumes), func(ctx context.Context, i int) error {
 		if _, err := b.Controller.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: p.volumes[i].GetVolumeId()}); err != nil {
 			return err
 		}
@@ -84,7 +85,7 @@ func (b *bench) mounts(ctx context.Context) ([]*figure, error) {
 		return nil, err
 	}
 	for _, do := range []func(*places) func(context.Context, int) error{b.publish, b.mountBare, b.unpublish, b.unmountBare} {
-		if _, err := together(ctx, 1, 2, do(p)); err != nil {
+		if _, err := callers.Together(ctx, 1, 2, do(p)); err != nil {
 			return nil, err
 		}
 	}
@@ -98,11 +99,11 @@ func (b *bench) mounts(ctx context.Context) ([]*figure, error) {
 		for i, l := range b.plan.loads {
 			side := func(n int, mount, unmount func(context.Context, int) error) func() error {
 				return func() error {
-					mounted, err := together(ctx, l.callers, l.mounts, mount)
+					mounted, err := callers.Together(ctx, l.callers, l.mounts, mount)
 					if err != nil {
 						return fmt.Errorf("%s: %w", up[i].Sides[n].Name, err)
 					}
-					unmounted, err := together(ctx, l.callers, l.mounts, unmount)
+					unmounted, err := callers.Together(ctx, l.callers, l.mounts, unmount)
 					if err != nil {
 						return fmt.Errorf("%s: %w", down[i].Sides[n].Name, err)
 					}

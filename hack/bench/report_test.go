@@ -6,15 +6,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/strata-csi/strata/hack/bench/callers"
 	"github.com/strata-csi/strata/hack/benchmarks"
 )
 
 // result is a report with one figure of each kind.
 func result(create, read time.Duration) *report {
-	call := func(callers int, took time.Duration) *figure {
-		f := newFigure("CreateVolume", callers, "/s", "Strata", "bare")
-		f.Sides[driver].add(sample{each: []time.Duration{took}, took: took})
-		f.Sides[bare].add(sample{each: ms(100), took: 100 * time.Millisecond})
+	call := func(at int, took time.Duration) *figure {
+		f := newFigure("CreateVolume", at, "/s", "Strata", "bare")
+		f.Sides[driver].add(callers.Sample{Each: []time.Duration{took}, Took: took})
+		f.Sides[bare].add(callers.Sample{Each: ms(100), Took: 100 * time.Millisecond})
 		return f
 	}
 	data := newFigure("read", 1, "MB/s", "Strata", "bare")

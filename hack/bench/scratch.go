@@ -8,14 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync/atomic"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	"github.com/strata-csi/strata/hack/stack"
-	"github.com/strata-csi/strata/pkg/journal"
+	"github.com/strata-csi/strata/hack/bench/callers"
+	"github.com/strata-csi/strata/hack/bench/sides"
 )
 
 // scratchSize is the size of every volume; scratchDisk that of the sparse disk, for all callers' volumes of one side at once.
@@ -39,169 +34,151 @@ var localWorkloads = []workload{
 	{name: "random read, 4 KiB", mode: "randread", random: true, depth: 32},
 }
 
-// local is one kind of volumes on a disk of its own.
+// kindRun measures one kind of volumes, wherever it is made.
+type kindRun struct {
+	part, dataPart string // of the plan
+	loads          []load
+	kind, fsType   string
+	bareSteps      string // of the floor, for the table
+	bareVolume     string // what the floor made, likewise
+	// calls publishes and unpublishes on one side.
+	calls func(ctx context.Context, side int, l load) (made, gone callers.Sample, err error)
+	// fio runs a workload on one side, fresh: in a new file.
+	fio func(ctx context.Context, side int, w workload, fresh bool) (block, error)
+}
+
+// local is one kind on a disk of its own of this machine.
 type local struct {
-	kind, fsType string
-	bareSteps    string // of the floor, for the table
-	bareVolume   string // what the floor made, likewise
-	node         *stack.ScratchNode
-	floor        localFloor
-	targets      string // the floor's
-	repeated     atomic.Int64
-	journal      *journal.Journal // of a third side: what the driver's records cost alone
+	driver *sides.Driver
+	sides  []sides.Side
+	dirs   []string // where fio works
 }
 
 func (b *bench) scratch(ctx context.Context) (_ []*kindReport, err error) {
 	var all []*kindReport
-	for _, l := range []*local{
+	for _, k := range []*kindRun{
 		{kind: "loop", fsType: "ext4", bareSteps: "bare: fallocate, loop device, mkfs.ext4, mount", bareVolume: "ext4 on a loop device, made by hand"},
 		{kind: "btrfs", fsType: "btrfs", bareSteps: "bare: subvolume, quota group, bind mount", bareVolume: "subvolume in a quota group, made by hand"},
 	} {
-		r, err := b.local(ctx, l)
+		r, err := b.local(ctx, k)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", l.kind, err)
+			return nil, fmt.Errorf("%s: %w", k.kind, err)
 		}
 		all = append(all, r)
 	}
 	return all, nil
 }
 
-// local measures one kind.
-func (b *bench) local(ctx context.Context, l *local) (_ *kindReport, err error) {
-	disk, err := b.MakeDisk(ctx, "disk-"+l.kind, l.fsType, scratchDisk)
+// local measures one kind on this machine.
+func (b *bench) local(ctx context.Context, k *kindRun) (_ *kindReport, err error) {
+	disk, err := b.MakeDisk(ctx, "disk-"+k.kind, k.fsType, scratchDisk)
 	if err != nil {
 		return nil, err
 	}
-	if l.node, err = b.StartScratchNode(ctx, "node-"+l.kind, l.kind, disk); err != nil {
+	node, err := b.StartScratchNode(ctx, "node-"+k.kind, k.kind, disk)
+	if err != nil {
 		return nil, err
 	}
-	newFloor := map[string]func(disk, targets string) (localFloor, error){"loop": newLoopFloor, "btrfs": newBtrfsFloor}[l.kind]
-	l.targets = filepath.Join(b.Dir, "bare-"+l.kind)
-	if l.floor, err = newFloor(disk, l.targets); err != nil {
+	l := &local{driver: &sides.Driver{Node: node, Size: "1Gi"}}
+	targets := filepath.Join(b.Dir, "bare-"+k.kind)
+	newFloor := map[string]func(disk, targets string, size int64) (sides.Side, error){"loop": sides.NewLoop, "btrfs": sides.NewBtrfs}[k.kind]
+	floor, err := newFloor(disk, targets, scratchSize)
+	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, l.floor.close()) }()
-	if l.journal, err = journal.Open(filepath.Join(b.Dir, "journal-"+l.kind)); err != nil {
+	defer func() { err = errors.Join(err, floor.Close()) }()
+	journal, err := sides.NewRecords(filepath.Join(b.Dir, "journal-"+k.kind))
+	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, l.journal.Close()) }()
-	r := &kindReport{Kind: l.kind, FSType: l.fsType}
-	if r.Publish, r.Unpublish, err = b.localCalls(ctx, l); err != nil {
-		return nil, err
-	}
-	r.Repeated = int(l.repeated.Load())
-	r.Data, err = b.localData(ctx, l)
-	return r, err
-}
+	defer func() { err = errors.Join(err, journal.Close()) }()
+	l.sides = []sides.Side{driver: l.driver, bare: floor, records: journal}
+	l.dirs = []string{driver: node.InlineTarget(sides.Pod(0)), bare: filepath.Join(disk, "raw"), byHand: sides.BareTarget(targets, 0)}
 
-func (l *local) publish(ctx context.Context, i int) error {
-	return l.again(ctx, func() error { return l.node.PublishInline(ctx, fmt.Sprint("pod-", i), "1Gi") })
-}
-
-func (l *local) unpublish(ctx context.Context, i int) error {
-	return l.again(ctx, func() error { return l.node.UnpublishInline(ctx, fmt.Sprint("pod-", i)) })
-}
-
-// again repeats a call that was answered Unavailable, as kubelet does, and counts it: what a pod waits includes that.
-func (l *local) again(ctx context.Context, call func() error) error {
-	for {
-		err := call()
-		if status.Code(err) != codes.Unavailable || ctx.Err() != nil {
-			return err
+	k.part, k.dataPart, k.loads = partScratch, scratchData, b.plan.loads
+	k.calls = func(ctx context.Context, side int, load load) (made, gone callers.Sample, err error) {
+		return sides.Measure(ctx, l.sides[side], load.callers, load.mounts)
+	}
+	k.fio = func(ctx context.Context, side int, w workload, fresh bool) (block, error) {
+		if fresh {
+			if err := os.RemoveAll(filepath.Join(l.dirs[side], dataFile)); err != nil {
+				return block{}, err
+			}
 		}
-		l.repeated.Add(1)
+		return b.fio(ctx, w, l.dirs[side])
 	}
+	r := &kindReport{Kind: k.kind, FSType: k.fsType}
+	if r.Publish, r.Unpublish, err = b.kindCalls(ctx, k); err != nil {
+		return nil, err
+	}
+	r.Repeated = int(l.driver.Repeated.Load())
+	if err := os.Mkdir(l.dirs[bare], 0o700); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(l.driver.Publish(ctx, 0), floor.Publish(ctx, 0)); err != nil {
+		return nil, err
+	}
+	if r.Data, err = b.kindData(ctx, k); err != nil {
+		return nil, err
+	}
+	return r, errors.Join(l.driver.Unpublish(ctx, 0), floor.Unpublish(ctx, 0))
 }
 
-// The driver writes a record before it makes a volume; another, and the end of it, while it takes one away. Each is on the disk before
-// it goes on.
-func (l *local) recordMade(_ context.Context, i int) error {
-	return l.journal.Put(fmt.Sprint("volume-", i), aRecord)
-}
-
-func (l *local) recordGone(_ context.Context, i int) error {
-	key := fmt.Sprint("volume-", i)
-	return errors.Join(l.journal.Put(key, aRecord), l.journal.Delete(key))
-}
-
-// aRecord is as long as the driver's.
-var aRecord = strings.Repeat("x", 500)
-
-func (b *bench) localCalls(ctx context.Context, l *local) (up, down []*figure, err error) {
-	b.Step("scratch, %s: warming up", l.kind)
-	for _, do := range []func(context.Context, int) error{l.publish, l.floor.publish, l.unpublish, l.floor.unpublish} {
-		if _, err := together(ctx, 1, 2, do); err != nil {
+// kindCalls publishes and unpublishes.
+func (b *bench) kindCalls(ctx context.Context, k *kindRun) (up, down []*figure, err error) {
+	b.Step("%s, %s: warming up", k.part, k.kind)
+	for _, side := range []int{driver, bare} {
+		if _, _, err := k.calls(ctx, side, load{callers: 1, mounts: 2}); err != nil {
 			return nil, nil, err
 		}
 	}
-	for _, load := range b.plan.loads {
-		up = append(up, newFigure("publish", load.callers, "/s", volumeSide, l.bareSteps, "the journal's record alone"))
+	for _, load := range k.loads {
+		up = append(up, newFigure("publish", load.callers, "/s", volumeSide, k.bareSteps, "the journal's record alone"))
 		down = append(down, newFigure("unpublish", load.callers, "/s", volumeSide, "bare: the same taken away", "the journal's records alone"))
 	}
-	return up, down, b.rounds(ctx, partScratch, func(ctx context.Context, round int) error {
-		for i, load := range b.plan.loads {
-			side := func(n int, publish, unpublish func(context.Context, int) error) func() error {
-				return func() error {
-					made, err := together(ctx, load.callers, load.mounts, publish)
+	return up, down, b.rounds(ctx, k.part, func(ctx context.Context, round int) error {
+		for i, load := range k.loads {
+			var each []func() error
+			for n, side := range up[i].Sides {
+				each = append(each, func() error {
+					made, gone, err := k.calls(ctx, n, load)
 					if err != nil {
-						return fmt.Errorf("publish, %s: %w", up[i].Sides[n].Name, err)
+						return fmt.Errorf("%s: %w", side.Name, err)
 					}
-					gone, err := together(ctx, load.callers, load.mounts, unpublish)
-					if err != nil {
-						return fmt.Errorf("unpublish, %s: %w", up[i].Sides[n].Name, err)
-					}
-					up[i].Sides[n].add(made)
+					side.add(made)
 					down[i].Sides[n].add(gone)
 					return nil
-				}
+				})
 			}
-			if err := turns(round, side(driver, l.publish, l.unpublish), side(bare, l.floor.publish, l.floor.unpublish),
-				side(records, l.recordMade, l.recordGone)); err != nil {
+			if err := turns(round, each...); err != nil {
 				return err
 			}
-			b.Step("scratch, %s, round %d, %2d callers: %s; %s", l.kind, round+1, load.callers, up[i].last(), down[i].last())
+			b.Step("%s, %s, round %d, %2d callers: %s; %s", k.part, k.kind, round+1, load.callers, up[i].last(), down[i].last())
 		}
 		return nil
 	})
 }
 
-// localData reads and writes in a volume, in a directory of the disk it lies on, and in a volume made by hand on that disk.
-func (b *bench) localData(ctx context.Context, l *local) ([]*figure, error) {
-	raw := filepath.Join(l.node.Disk, "raw")
-	if err := os.Mkdir(raw, 0o700); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(l.publish(ctx, 0), l.floor.publish(ctx, 0)); err != nil {
-		return nil, err
-	}
-	handMade, err := bareTarget(l.targets, 0)
-	if err != nil {
-		return nil, err
-	}
-	sides := []string{driver: l.node.InlineTarget("pod-0"), bare: raw, byHand: handMade}
+// kindData reads and writes in a volume, in a directory of the file system beside it, and in a volume made by hand.
+func (b *bench) kindData(ctx context.Context, k *kindRun) ([]*figure, error) {
 	var figures []*figure
 	for _, w := range localWorkloads {
 		unit := "MB/s"
 		if w.random {
 			unit = "IOPS"
 		}
-		figures = append(figures, newFigure(w.name, w.depth, unit, volumeSide, "raw "+l.fsType, l.bareVolume))
+		figures = append(figures, newFigure(w.name, w.depth, unit, volumeSide, "raw "+k.fsType, k.bareVolume))
 	}
-	err = b.rounds(ctx, scratchData, func(ctx context.Context, round int) error {
+	return figures, b.rounds(ctx, k.dataPart, func(ctx context.Context, round int) error {
 		for i, w := range localWorkloads {
 			var each []func() error
-			for n, dir := range sides {
+			for n, side := range figures[i].Sides {
 				each = append(each, func() error {
-					if i == 0 { // every round with a new file: random writes scatter one
-						if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil {
-							return err
-						}
-					}
-					got, err := b.fio(ctx, w, dir)
+					got, err := k.fio(ctx, n, w, i == 0) // every round with a new file: random writes scatter one
 					if err != nil {
-						return fmt.Errorf("%s, %s: %w", w.name, figures[i].Sides[n].Name, err)
+						return fmt.Errorf("%s, %s: %w", w.name, side.Name, err)
 					}
-					figures[i].Sides[n].rounds = append(figures[i].Sides[n].rounds, got)
+					side.rounds = append(side.rounds, got)
 					return nil
 				})
 			}
@@ -209,12 +186,8 @@ func (b *bench) localData(ctx context.Context, l *local) ([]*figure, error) {
 				return err
 			}
 			rate := func(n int) float64 { return figures[i].Sides[n].rounds[round].rate }
-			b.Step("scratch, %s, round %d: %s: %.0f %s (floor %.0f, by hand %.0f)", l.kind, round+1, w.name, rate(driver), figures[i].Unit, rate(bare), rate(byHand))
+			b.Step("%s, %s, round %d: %s: %.0f %s (floor %.0f, by hand %.0f)", k.part, k.kind, round+1, w.name, rate(driver), figures[i].Unit, rate(bare), rate(byHand))
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return figures, errors.Join(l.unpublish(ctx, 0), l.floor.unpublish(ctx, 0))
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/strata-csi/strata/hack/bench/callers"
 	"github.com/strata-csi/strata/hack/benchmarks"
 )
 
@@ -16,8 +17,8 @@ func scratchResult(publish time.Duration, share float64) *scratchReport {
 		k := &kindReport{Kind: kind}
 		for _, name := range []string{"publish", "unpublish"} {
 			f := newFigure(name, 1, "/s", volumeSide, "bare")
-			f.Sides[driver].add(sample{each: []time.Duration{publish}, took: publish})
-			f.Sides[bare].add(sample{each: ms(10), took: 10 * time.Millisecond})
+			f.Sides[driver].add(callers.Sample{Each: []time.Duration{publish}, Took: publish})
+			f.Sides[bare].add(callers.Sample{Each: ms(10), Took: 10 * time.Millisecond})
 			if name == "publish" {
 				k.Publish = append(k.Publish, f)
 			} else {

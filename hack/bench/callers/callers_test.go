@@ -1,4 +1,4 @@
-package main
+package callers
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 func TestEveryOperationIsDoneOnce(t *testing.T) {
 	var done [100]atomic.Int32
 	var now, most atomic.Int32
-	s, err := together(t.Context(), 8, len(done), func(_ context.Context, i int) error {
+	s, err := Together(t.Context(), 8, len(done), func(_ context.Context, i int) error {
 		if n := now.Add(1); n > most.Load() {
 			most.Store(n)
 		}
@@ -27,8 +27,8 @@ func TestEveryOperationIsDoneOnce(t *testing.T) {
 		if n := done[i].Load(); n != 1 {
 			t.Errorf("operation %d was done %d times", i, n)
 		}
-		if s.each[i] < time.Millisecond || s.each[i] > s.took {
-			t.Errorf("operation %d took %s of %s", i, s.each[i], s.took)
+		if s.Each[i] < time.Millisecond || s.Each[i] > s.Took {
+			t.Errorf("operation %d took %s of %s", i, s.Each[i], s.Took)
 		}
 	}
 	if most.Load() > 8 {
@@ -38,7 +38,7 @@ func TestEveryOperationIsDoneOnce(t *testing.T) {
 
 func TestAnErrorEndsTheOthers(t *testing.T) {
 	broken := errors.New("broken")
-	_, err := together(t.Context(), 4, 1000, func(ctx context.Context, i int) error {
+	_, err := Together(t.Context(), 4, 1000, func(ctx context.Context, i int) error {
 		if i == 3 {
 			return broken
 		}
