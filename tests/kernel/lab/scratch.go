@@ -1,13 +1,11 @@
 package lab
 
-// A machine with disks, and the tests of a package run in it.
+// A machine with disks for a test, and the tests of a package run in it.
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -26,14 +24,11 @@ const DeviceEnv = "STRATA_LAB_DISK_"
 // disks; failpoint lets them kill a process at a step.
 const TestTags = "lab,failpoint"
 
-// NewDisk makes an empty disk of size bytes that takes only as much of the host as is written to it.
+// NewDisk is CreateDisk for as long as the test.
 func NewDisk(t testing.TB, serial string, size int64) Disk {
 	t.Helper()
-	d := Disk{Image: filepath.Join(t.TempDir(), serial+".img"), Serial: serial}
-	if err := os.WriteFile(d.Image, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(d.Image, size); err != nil {
+	d, err := CreateDisk(t.TempDir(), serial, size)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -45,15 +40,10 @@ func BootScratch(t testing.TB, disks ...Disk) *Machine {
 	return BootScratchOn(t, Release, disks...)
 }
 
-// BootScratchOn boots a node that has disks and everything that makes scratch volumes of them: modules, loaded, and tools. When the
-// test ends the machine is turned off; a fault of its kernel fails the test.
+// BootScratchOn is BootNode for a test. When that ends the machine is turned off; a fault of its kernel fails the test.
 func BootScratchOn(t testing.TB, kernel Suite, disks ...Disk) *Machine {
 	t.Helper()
-	files := make(map[string]string)
-	if err := hostTools(files, diskTools()); err != nil {
-		t.Fatal(err)
-	}
-	m, err := Boot(t.Context(), Config{Dir: t.TempDir(), Kernel: kernel, Memory: 1536, CPUs: 2, Files: files, Modules: append(diskModules(), "fuse"), Disks: disks})
+	m, err := BootNode(t.Context(), Config{Dir: t.TempDir(), Kernel: kernel, Disks: disks})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,28 +59,7 @@ func BootScratchOn(t testing.TB, kernel Suite, disks ...Disk) *Machine {
 			t.Error(err)
 		}
 	})
-	if _, err := m.Run(t.Context(), append([]string{"modprobe", "-a"}, diskModules()...)...); err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range disks {
-		if _, err := m.Device(t.Context(), d.Serial); err != nil {
-			t.Fatal(err)
-		}
-	}
 	return m
-}
-
-// Device returns the device node of the disk with that serial number, waiting until the kernel has found it: the order
-// in which it finds disks is its own.
-func (m *Machine) Device(ctx context.Context, serial string) (string, error) {
-	const script = `for i in $(seq 300); do for d in /sys/block/nvme*n1; do
-		if [ "$(tr -d ' ' <$d/device/serial)" = "$0" ] && [ -b /dev/${d##*/} ]; then echo /dev/${d##*/}; exit 0; fi
-	done; sleep 0.1; done; exit 1`
-	dev, err := m.Run(ctx, "sh", "-c", script, serial)
-	if err != nil {
-		return "", fmt.Errorf("disk %s: %w", serial, err)
-	}
-	return dev, nil
 }
 
 // verdict is the line that ends a test in the output of -test.v.
