@@ -39,6 +39,7 @@ type plan struct {
 	// third from one to the next.
 	localTime   time.Duration
 	localRounds int
+	lab         labPlan
 	cold        coldPlan
 }
 
@@ -47,17 +48,19 @@ func full() plan {
 		loads:  []load{{1, 16, 8}, {8, 24, 16}, {32, 48, 32}},
 		rounds: 5,
 		time: map[string]time.Duration{partCalls: 145 * time.Second, partMounts: 55 * time.Second, partData: 100 * time.Second,
-			partScratch: 45 * time.Second, scratchData: 220 * time.Second, partCold: 170 * time.Second},
+			partScratch: 45 * time.Second, scratchData: 220 * time.Second, partLab: 130 * time.Second, labData: 75 * time.Second, partCold: 170 * time.Second},
 		fileSize:  256 * mib,
 		fioTime:   4 * time.Second,
 		localTime: 600 * time.Millisecond, localRounds: 15,
+		lab:  labPlan{loads: []load{{1, 0, 4}, {8, 0, 8}, {32, 0, 32}}, rounds: 3, dataRounds: 3, fileSize: 64 * mib, fioTime: time.Second},
 		cold: coldPlan{large: 512 * mib, small: 1000, keys: 20_000, random: 3 * time.Second},
 	}
 }
 
 func quick() plan {
 	return plan{loads: []load{{1, 4, 2}, {8, 8, 8}, {32, 32, 32}}, rounds: 1, fileSize: 64 * mib, fioTime: 2 * time.Second,
-		localTime: time.Second, localRounds: 1, cold: coldPlan{large: 32 * mib, small: 50, keys: 1200, random: time.Second / 2}}
+		localTime: time.Second, localRounds: 1,
+		lab: labPlan{loads: []load{{1, 0, 1}, {8, 0, 8}, {32, 0, 32}}, rounds: 1, dataRounds: 1, fileSize: 16 * mib, fioTime: time.Second / 2}, cold: coldPlan{large: 32 * mib, small: 50, keys: 1200, random: time.Second / 2}}
 }
 
 const (
@@ -65,15 +68,19 @@ const (
 	partMounts  = "mounts"
 	partData    = "data"
 	partScratch = "scratch" // its plan.time is that of each kind's calls
+	partLab     = "lab"     // as well
 	partCold    = "cold"
 )
 
-// scratchData is the key of plan.time for each kind's data.
-const scratchData = "scratch data"
+// The keys of plan.time for each kind's data.
+const (
+	scratchData = "scratch data"
+	labData     = "lab data"
+)
 
 // partsOf reads the flag -only.
 func partsOf(only string) ([]string, error) {
-	all := []string{partCalls, partMounts, partData, partScratch, partCold}
+	all := []string{partCalls, partMounts, partData, partScratch, partLab, partCold}
 	if only == "" {
 		return all, nil
 	}
@@ -106,13 +113,19 @@ type credential struct{ user, key string }
 // floorGroup is the subvolume group of the bare commands, beside those of the driver.
 const floorGroup = "bare"
 
-// measure starts what the parts need and takes the figures. Tiers scratch and cold come first, while no Ceph runs.
+// measure starts what the parts need and takes the figures. Tiers scratch, also in the emulated machine, and cold come first, while no Ceph runs.
 func (b *bench) measure(ctx context.Context, parts []string) (*report, error) {
 	r := &report{Tick: b.tick, Quick: b.plan.rounds == 1}
 	if slices.Contains(parts, partScratch) {
 		var err error
 		if r.Scratch, err = b.measureScratch(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", partScratch, err)
+		}
+	}
+	if slices.Contains(parts, partLab) {
+		var err error
+		if r.Lab, err = b.measureLab(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", partLab, err)
 		}
 	}
 	if slices.Contains(parts, partCold) {
@@ -127,7 +140,9 @@ func (b *bench) measure(ctx context.Context, parts []string) (*report, error) {
 	return r, b.measureWarm(ctx, parts, r)
 }
 
-func needsCeph(part string) bool { return part != partScratch && part != partCold }
+func needsCeph(part string) bool {
+	return !slices.Contains([]string{partScratch, partLab, partCold}, part)
+}
 
 func (b *bench) measureCold(ctx context.Context) (*coldReport, error) {
 	if err := b.UpWithoutCeph(ctx, "strata-node", "strata-mountd", "strata-coldfs"); err != nil {
@@ -228,8 +243,13 @@ func (b *bench) end() error {
 // rounds runs round until there were enough, or the part's time is over.
 func (b *bench) rounds(ctx context.Context, part string, round func(ctx context.Context, number int) error) error {
 	began, enough := time.Now(), b.plan.rounds
-	if part == scratchData {
+	switch part {
+	case scratchData:
 		enough = b.plan.localRounds
+	case partLab:
+		enough = b.plan.lab.rounds
+	case labData:
+		enough = b.plan.lab.dataRounds
 	}
 	for i := range enough {
 		if limit := b.plan.time[part]; i > 0 && time.Since(began) > limit {

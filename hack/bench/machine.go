@@ -24,6 +24,12 @@ func (b *bench) describeScratch() benchmarks.Machine {
 		scratchDisk/gib, benchmarks.Tool("findmnt", "--noheadings", "--output", "FSTYPE", "--target", b.Dir))})
 }
 
+func (b *bench) describeLab(m *labMachine) benchmarks.Machine {
+	emulator, _, _ := strings.Cut(benchmarks.Tool("qemu-system-x86_64", "--version"), " (")
+	return b.describe([2]string{"emulated machine", fmt.Sprintf("%s, in software (tcg): 2 processors, %d MiB of memory, NVMe disks in sparse files on %s", emulator, labMemory,
+		benchmarks.Tool("findmnt", "--noheadings", "--output", "FSTYPE", "--target", b.Dir))}, [2]string{"its kernel", m.Kernel})
+}
+
 func (b *bench) describeCold() benchmarks.Machine {
 	first := func(name string) string {
 		line, _, _ := strings.Cut(benchmarks.Tool(name, "--version"), "\n")

@@ -21,13 +21,15 @@ import (
 
 const usage = `Measure Strata beside bare Ceph, bare disks and other clients of S3. Run it from the checkout, as root:
 
-  make bench                     everything, about twenty minutes; rewrites docs/benchmarks.md
-  bin/hack-bench -quick          a smoke run, about four minutes: that it works, not what it costs
-  bin/hack-bench -only calls     only a part: calls, mounts, data, scratch or cold; several with commas
+  make bench                     everything, about half an hour; rewrites docs/benchmarks.md
+  bin/hack-bench -quick          a smoke run, about seven minutes: that it works, not what it costs
+  bin/hack-bench -only calls     only a part: calls, mounts, data, scratch, lab or cold; several with commas
   bin/hack-bench -only scratch -write
                                  only tier scratch, without Ceph, about six minutes; rewrites that part of docs/benchmarks.md
+  bin/hack-bench -only lab -write
+                                 only tier scratch in the emulated machine, about eight minutes, likewise
   bin/hack-bench -only cold -write
-                                 only tier cold, as well; both: -only scratch,cold
+                                 only tier cold, likewise; all three: -only scratch,lab,cold
   bin/hack-bench down            clear away what a run left that was killed
 
 What is measured, at 1, 8 and 32 callers:
@@ -36,6 +38,7 @@ What is measured, at 1, 8 and 32 callers:
   data     fio in a published volume; the floor is fio in a bare ceph-fuse mount of another subvolume of the same pool
   scratch  an inline volume of 1 GiB published and unpublished, of kind loop and of kind btrfs; the floor is the same made by the bare calls to
            the kernel and mkfs; and fio in one beside the disk's own file system
+  lab      the same of kind lvm and of kind xfs, in an emulated machine, as this machine's kernel may not have what they need: only ratios mean anything
   cold     reading, writing and listing through a published volume, beside rclone mount and s3fs (which it installs) and a raw S3 client, on one server
 
 The driver and what it is compared with take turns, in several rounds: compare a figure with the one beside it, not with another run's. Close other
@@ -57,8 +60,8 @@ type options struct {
 func main() {
 	var o options
 	flag.BoolVar(&o.quick, "quick", false, "one short round of everything")
-	flag.BoolVar(&o.write, "write", false, "rewrite docs/benchmarks.md, or with -only scratch or cold that part of it")
-	flag.StringVar(&o.only, "only", "", "parts to measure: calls,mounts,data,scratch,cold")
+	flag.BoolVar(&o.write, "write", false, "rewrite docs/benchmarks.md, or with -only scratch, lab or cold that part of it")
+	flag.StringVar(&o.only, "only", "", "parts to measure: calls,mounts,data,scratch,lab,cold")
 	flag.DurationVar(&o.tick, "tick", time.Second/5, "how often the metadata server commits what nobody waits for (mds_tick_interval; Ceph's default is 5s)")
 	flag.Usage = func() {
 		fmt.Fprint(os.Stderr, usage)
@@ -84,7 +87,7 @@ func run(o options, args []string) (err error) {
 		return errors.New("-tick must be more than 0")
 	}
 	if o.write && (o.quick || o.only != "" && slices.ContainsFunc(parts, needsCeph)) {
-		return errors.New("-write is for a whole run, or -only scratch, cold or both, without -quick")
+		return errors.New("-write is for a whole run, or for -only with scratch, lab and cold, without -quick")
 	}
 	s, err := stack.New("bench", portBase)
 	if err != nil {

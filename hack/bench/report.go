@@ -15,6 +15,7 @@ type report struct {
 	Machine               benchmarks.Machine
 	Calls, Mounts, Data   []*figure
 	Scratch               *scratchReport // nil: not measured
+	Lab                   *labReport     // nil: not measured
 	Cold                  *coldReport    // nil: not measured
 	LoadBefore, LoadAfter string
 	Tick                  string // mds_tick_interval, in seconds
@@ -129,6 +130,9 @@ func (r *report) Text() string {
 	if r.Scratch != nil {
 		b.WriteString(r.Scratch.Text() + "\n")
 	}
+	if r.Lab != nil {
+		b.WriteString(r.Lab.Text() + "\n")
+	}
 	if r.Cold != nil {
 		b.WriteString(r.Cold.Text() + "\n")
 	}
@@ -160,6 +164,7 @@ func (r *report) warmText() string {
 func (r *report) Markdown(page string) string {
 	page, pods := benchmarks.CutPods(page)
 	page, cold := cutPage(page, coldHeading)
+	page, lab := cutPage(page, labHeading)
 	page, scratch := cutPage(page, scratchHeading)
 	_, warm := cutPage(page, warmHeading)
 	if r.Machine != nil {
@@ -168,10 +173,13 @@ func (r *report) Markdown(page string) string {
 	if r.Scratch != nil {
 		scratch = r.Scratch.Markdown()
 	}
+	if r.Lab != nil {
+		lab = r.Lab.Markdown()
+	}
 	if r.Cold != nil {
 		cold = r.Cold.Markdown()
 	}
-	return "# Benchmarks\n\n<!-- Written by `make bench`; change hack/bench instead. -->\n\n" + introduction + warm + scratch + cold + pods
+	return "# Benchmarks\n\n<!-- Written by `make bench`; change hack/bench instead. -->\n\n" + introduction + warm + scratch + lab + cold + pods
 }
 
 // cutPage parts the page before a heading; after is empty where there is none.
@@ -204,7 +212,7 @@ func (r *report) warmMarkdown() string {
 }
 
 const introduction = "`make bench`, as root, measures what Strata costs on top of Ceph, and on top of a local disk, and beside other clients\n" +
-	"of S3, and rewrites this page, in about twenty minutes. `bin/hack-bench -help` says more.\n\n" +
+	"of S3, and rewrites this page, in about half an hour. `bin/hack-bench -help` says more.\n\n" +
 	`Every figure of the driver stands beside its **floor**: the bare commands or mounts it can't do without, by the same number of callers, in
 the same run. The two take turns in several rounds, each of which another one begins. Cold volumes have no floor but a client of S3 without a
 file system, and stand beside other clients that have one.

@@ -128,7 +128,7 @@ func (b *bench) local(ctx context.Context, k *kindRun) (_ *kindReport, err error
 func (b *bench) kindCalls(ctx context.Context, k *kindRun) (up, down []*figure, err error) {
 	b.Step("%s, %s: warming up", k.part, k.kind)
 	for _, side := range []int{driver, bare} {
-		if _, _, err := k.calls(ctx, side, load{callers: 1, mounts: 2}); err != nil {
+		if _, _, err := k.calls(ctx, side, load{callers: 1, mounts: 1}); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ type scratchReport struct {
 type kindReport struct {
 	Kind, FSType             string
 	Publish, Unpublish, Data []*figure
-	Repeated                 int // calls that were answered Unavailable
+	Repeated                 int // calls that were answered Unavailable or DeadlineExceeded
 }
 
 // publishAim is how long publishing a volume of 1 GiB may take, the median with one caller.
@@ -46,7 +47,7 @@ func (r *scratchReport) verdicts() []string {
 			}
 		}
 		if k.Repeated > 0 {
-			lines = append(lines, fmt.Sprintf("%s: %d answers were Unavailable; the calls were repeated, and the wait counts", k.Kind, k.Repeated))
+			lines = append(lines, k.repeated())
 		}
 		for _, f := range k.Data {
 			share, aim := f.share(driver).Median, sequentialAim
@@ -70,23 +71,32 @@ func met(yes bool) string {
 	return "missed"
 }
 
-// tables are two for each kind: of calls, and of data.
-func (r *scratchReport) tables() []table {
-	var all []table
-	for _, k := range r.Kinds {
-		all = append(all, callTable(append(k.Publish, k.Unpublish...)), dataTable(k.Data, "in flight"))
+func (k *kindReport) repeated() string {
+	return fmt.Sprintf("%s: %d answers were Unavailable or DeadlineExceeded; the calls were repeated, and the wait counts", k.Kind, k.Repeated)
+}
+
+// tables are two: of calls, and of data.
+func (k *kindReport) tables() []table {
+	return []table{callTable(slices.Concat(k.Publish, k.Unpublish)), dataTable(k.Data, "in flight")}
+}
+
+// roundsOf says how many rounds each kind had.
+func roundsOf(kinds []*kindReport) string {
+	var counts []string
+	for _, k := range kinds {
+		counts = append(counts, fmt.Sprintf("%s: %d rounds of calls, %d of data", k.Kind, rounds(k.Publish), rounds(k.Data)))
 	}
-	return all
+	return strings.Join(counts, "; ")
 }
 
 // Text is for a terminal.
 func (r *scratchReport) Text() string {
 	var b strings.Builder
-	for i, t := range r.tables() {
-		if i%2 == 0 {
-			b.WriteString("Scratch volumes, kind " + r.Kinds[i/2].Kind + "\n")
+	for _, k := range r.Kinds {
+		b.WriteString("Scratch volumes, kind " + k.Kind + "\n")
+		for _, t := range k.tables() {
+			b.WriteString(t.text() + "\n")
 		}
-		b.WriteString(t.text() + "\n")
 	}
 	for _, line := range r.verdicts() {
 		b.WriteString(line + "\n")
@@ -102,19 +112,17 @@ const scratchHeading = "\n## Scratch volumes\n"
 func (r *scratchReport) Markdown() string {
 	var b strings.Builder
 	b.WriteString(scratchHeading + "\n" + aboutScratch + "\n" + r.Machine.Markdown())
-	var counts []string
-	for _, k := range r.Kinds {
-		counts = append(counts, fmt.Sprintf("%s: %d rounds of calls, %d of data", k.Kind, rounds(k.Publish), rounds(k.Data)))
-	}
-	fmt.Fprintf(&b, "| load average | %s before, %s after |\n| duration | %s; %s |\n", r.LoadBefore, r.LoadAfter, r.Took.Round(time.Second),
-		strings.Join(counts, "; "))
+	fmt.Fprintf(&b, "| load average | %s before, %s after |\n| duration | %s; %s |\n", r.LoadBefore, r.LoadAfter, r.Took.Round(time.Second), roundsOf(r.Kinds))
 	b.WriteString("\n### Against the aims of scratch volumes\n\n")
 	for _, line := range r.verdicts() {
 		b.WriteString("- " + line + "\n")
 	}
-	tables := r.tables()
-	for i, k := range r.Kinds {
-		fmt.Fprintf(&b, "\n### Kind %s\n\n%s\n%s\n%s", k.Kind, tables[2*i].markdown(), tables[2*i+1].markdown(), aboutKind[k.Kind])
+	for _, k := range r.Kinds {
+		fmt.Fprintf(&b, "\n### Kind %s\n\n", k.Kind)
+		for _, t := range k.tables() {
+			b.WriteString(t.markdown() + "\n")
+		}
+		b.WriteString(aboutKind[k.Kind])
 	}
 	return b.String()
 }

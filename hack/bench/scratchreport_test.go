@@ -70,23 +70,27 @@ func TestThePageKeepsWhatWasNotMeasured(t *testing.T) {
 	both := result(110*time.Millisecond, time.Second)
 	both.Scratch = scratchResult(time.Millisecond, 1)
 	every := result(110*time.Millisecond, time.Second)
-	every.Scratch, every.Cold = both.Scratch, coldResult(1)
+	every.Scratch, every.Lab, every.Cold = both.Scratch, labResult(time.Second), coldResult(1)
+	lab := &report{Lab: labResult(3 * time.Second)}
 	cold := &report{Cold: coldResult(3)}
 	again := &report{Scratch: scratchResult(2*time.Millisecond, 0.5)}
-	page := warm.Markdown("")
+	page, all := warm.Markdown(""), every.Markdown("")
 	for name, tt := range map[string]struct {
 		r         *report
 		page      string
 		want, not []string
 	}{
-		"nothing is there":                  {both, "", []string{"CreateVolume", "p50 1.00 ms"}, nil},
-		"scratch alone, for the first time": {again, page, []string{"CreateVolume", "p50 2.00 ms"}, nil},
-		"scratch alone, once more":          {again, both.Markdown(""), []string{"CreateVolume", "p50 2.00 ms"}, []string{"p50 1.00 ms"}},
-		"all but the pods":                  {both, both.Markdown("") + benchmarks.PodsHeading + "\n50 pods\n", []string{"50 pods"}, nil},
-		"cold alone, after scratch":         {cold, both.Markdown(""), []string{"CreateVolume", "p50 1.00 ms", "read: 3.00 of"}, nil},
-		"cold alone, once more":             {cold, every.Markdown(""), []string{"CreateVolume", "p50 1.00 ms", "read: 3.00 of"}, []string{"read: 1.00 of the best"}},
-		"cold stays":                        {again, every.Markdown(""), []string{"p50 2.00 ms", "read: 1.00 of the best"}, []string{"p50 1.00 ms"}},
-		"warm alone":                        {warm, both.Markdown(""), []string{"CreateVolume", "p50 1.00 ms"}, nil},
+		"nothing is there":                        {both, "", []string{"CreateVolume", "p50 1.00 ms"}, nil},
+		"scratch alone, for the first time":       {again, page, []string{"CreateVolume", "p50 2.00 ms"}, nil},
+		"scratch alone, once more":                {again, both.Markdown(""), []string{"CreateVolume", "p50 2.00 ms"}, []string{"p50 1.00 ms"}},
+		"all but the pods":                        {both, both.Markdown("") + benchmarks.PodsHeading + "\n50 pods\n", []string{"50 pods"}, nil},
+		"cold alone, after scratch":               {cold, both.Markdown(""), []string{"CreateVolume", "p50 1.00 ms", "read: 3.00 of"}, nil},
+		"cold alone, once more":                   {cold, all, []string{"CreateVolume", "p50 1.00 ms", "read: 3.00 of"}, []string{"read: 1.00 of the best"}},
+		"cold stays":                              {again, all, []string{"p50 2.00 ms", "read: 1.00 of the best"}, []string{"p50 1.00 ms"}},
+		"the emulated machine alone, before cold": {lab, all, []string{"CreateVolume", "p50 1.00 ms", "3000 ms", "read: 1.00 of"}, []string{"1000 ms"}},
+		"the emulated machine stays":              {again, all, []string{"p50 2.00 ms", "1000 ms", "read: 1.00 of"}, []string{"p50 1.00 ms"}},
+		"all but the emulated machine was there":  {lab, both.Markdown(""), []string{"p50 1.00 ms", "3000 ms"}, nil},
+		"warm alone":                              {warm, both.Markdown(""), []string{"CreateVolume", "p50 1.00 ms"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := tt.r.Markdown(tt.page)
@@ -102,6 +106,15 @@ func TestThePageKeepsWhatWasNotMeasured(t *testing.T) {
 			}
 			if n := strings.Count(got, scratchHeading); n != 1 || strings.Count(got, warmHeading) != 1 {
 				t.Errorf("a heading is there twice:\n%s", got)
+			}
+			last := 0
+			for _, heading := range []string{warmHeading, scratchHeading, labHeading, coldHeading, benchmarks.PodsHeading} {
+				if at := strings.Index(got, heading); at >= 0 {
+					if at < last {
+						t.Errorf("%q isn't in its place:\n%s", heading, got)
+					}
+					last = at
+				}
 			}
 			if once := tt.r.Markdown(got); once != got {
 				t.Error("written once more, the page is another")

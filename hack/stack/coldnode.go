@@ -95,7 +95,7 @@ func (s *Stack) StartColdNode(ctx context.Context, name, cacheSize string) (*Col
 	if n.holder, err = s.launch("strata-mountd", name+"-mountd", args...); err != nil {
 		return nil, err
 	}
-	n.args = []string{"--endpoint", "unix://" + filepath.Join(n.dir, "n.sock"), "--node-id", name, "--cluster-config", "", "--mountd-socket", socket, "--cold"}
+	n.args = []string{"--endpoint", "unix://" + filepath.Join(n.dir, socketName), "--node-id", name, "--cluster-config", "", "--mountd-socket", socket, "--cold"}
 	return n, n.Start(ctx)
 }
 

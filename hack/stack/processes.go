@@ -91,6 +91,18 @@ func (p *program) end(s os.Signal) {
 
 // connect waits until a program answers on its CSI socket.
 func connect(ctx context.Context, p *program, socket string) (*grpc.ClientConn, error) {
+	conn, err := dial(ctx, socket, p.done)
+	if errors.Is(err, errEnded) {
+		text, _ := os.ReadFile(p.log)
+		err = fmt.Errorf("%s %w:\n%s", p.cmd.Path, err, text)
+	}
+	return conn, err
+}
+
+var errEnded = errors.New("ended at once")
+
+// dial waits until somebody answers on a CSI socket; once done is closed nobody will, and the error is errEnded.
+func dial(ctx context.Context, socket string, done <-chan struct{}) (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, err
@@ -104,11 +116,10 @@ func connect(ctx context.Context, p *program, socket string) (*grpc.ClientConn, 
 			return conn, nil
 		}
 		select {
-		case <-p.done:
-			text, _ := os.ReadFile(p.log)
-			return nil, fmt.Errorf("%s ended at once:\n%s", p.cmd.Path, text)
+		case <-done:
+			return nil, errors.Join(errEnded, conn.Close())
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, errors.Join(ctx.Err(), conn.Close())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -30,19 +30,43 @@ func (s *Stack) StartScratchNode(ctx context.Context, name, kind, disk string) (
 	if err := os.MkdirAll(filepath.Join(n.kubelet(), "pods"), 0o750); err != nil {
 		return nil, err
 	}
-	config := filepath.Join(n.dir, "scratch.yaml")
-	text := fmt.Sprintf("pools:\n- name: disks\n  kinds: [%s]\n  disks:\n  - path: %s\nclasses:\n- name: default\n  pool: disks\n", kind, disk)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(n.dir, ScratchConfigName), []byte(ScratchConfig(kind, "path: "+disk)), 0o600); err != nil {
 		return nil, err
 	}
-	scratch := []string{"--scratch-config", config, "--state-dir", n.state(), "--kubelet-dir", n.kubelet()}
+	scratch := scratchArgs(n.dir)
 	probe := exec.CommandContext(ctx, filepath.Join(s.bin, "strata-node"), append(scratch, "--probe")...)
 	if out, err := probe.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("strata-node --probe: %w\n%s", err, out)
 	}
-	n.args = append([]string{"--endpoint", "unix://" + filepath.Join(n.dir, "n.sock"), "--node-id", name, "--cluster-config", "",
-		"--mountd-socket", ""}, scratch...)
+	n.args = ScratchNodeArgs(name, n.dir)
 	return n, n.Start(ctx)
+}
+
+// ScratchConfigName is the scratch configuration of a node, in its directory.
+const ScratchConfigName = "scratch.yaml"
+
+// ScratchConfig is its text: one disk ("path: /disk" or "volumeGroup: name") for volumes of a kind.
+func ScratchConfig(kind, disk string) string {
+	return fmt.Sprintf("pools:\n- name: disks\n  kinds: [%s]\n  disks:\n  - %s\nclasses:\n- name: default\n  pool: disks\n", kind, disk)
+}
+
+// ScratchNodeArgs are the arguments of a strata-node with everything in dir, where its configuration and kubelet/pods must be.
+func ScratchNodeArgs(name, dir string) []string {
+	return append([]string{"--endpoint", "unix://" + filepath.Join(dir, socketName), "--node-id", name, "--cluster-config", "",
+		"--mountd-socket", ""}, scratchArgs(dir)...)
+}
+
+func scratchArgs(dir string) []string {
+	return []string{"--scratch-config", filepath.Join(dir, ScratchConfigName), "--state-dir", filepath.Join(dir, "state"), "--kubelet-dir", filepath.Join(dir, "kubelet")}
+}
+
+// JoinScratchNode waits for a node that somebody else started with ScratchNodeArgs. It can be told to publish and unpublish, and nothing else.
+func JoinScratchNode(ctx context.Context, name, dir string) (*ScratchNode, error) {
+	conn, err := dial(ctx, filepath.Join(dir, socketName), nil)
+	if err != nil {
+		return nil, err
+	}
+	return &ScratchNode{Node: &Node{Name: name, NodeClient: csi.NewNodeClient(conn), dir: dir}}, nil
 }
 
 func (n *ScratchNode) kubelet() string { return filepath.Join(n.dir, "kubelet") }
@@ -52,8 +76,11 @@ func (n *ScratchNode) state() string   { return filepath.Join(n.dir, "state") }
 const inline = "scratch"
 
 // InlineTarget is where kubelet wants the volume of a pod.
-func (n *ScratchNode) InlineTarget(pod string) string {
-	return filepath.Join(n.kubelet(), "pods", pod, "volumes", "kubernetes.io~csi", inline, "mount")
+func (n *ScratchNode) InlineTarget(pod string) string { return InlineTarget(n.dir, pod) }
+
+// InlineTarget is the same for a node with everything in dir.
+func InlineTarget(dir, pod string) string {
+	return filepath.Join(dir, "kubelet", "pods", pod, "volumes", "kubernetes.io~csi", inline, "mount")
 }
 
 // InlineID is the id that kubelet gives the volume of a pod.

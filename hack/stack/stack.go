@@ -42,6 +42,9 @@ type Node struct {
 	args    []string
 }
 
+// socketName is the CSI socket of a node, in its directory.
+const socketName = "n.sock"
+
 // New names the installation below .strata of the checkout, and the first of the 200 ports that its Ceph uses. It must be called by the
 // main goroutine, which stays on its thread from then on: the programs die with the thread that starts them.
 func New(name string, portBase int) (*Stack, error) {
@@ -168,7 +171,7 @@ func (s *Stack) startNode(ctx context.Context, name string) error {
 	if _, err := s.launch("strata-mountd", name+"-mountd", args...); err != nil {
 		return err
 	}
-	n.args = []string{"--endpoint", "unix://" + filepath.Join(n.dir, "n.sock"), "--node-id", name,
+	n.args = []string{"--endpoint", "unix://" + filepath.Join(n.dir, socketName), "--node-id", name,
 		"--cluster-config", filepath.Join(s.Dir, "node.yaml"), "--mountd-socket", mountd, "--cold"}
 	s.Nodes = append(s.Nodes, n)
 	return n.Start(ctx)
@@ -180,7 +183,7 @@ func (n *Node) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	conn, err := connect(ctx, p, filepath.Join(n.dir, "n.sock"))
+	conn, err := connect(ctx, p, filepath.Join(n.dir, socketName))
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 type Driver struct {
 	Node *stack.ScratchNode
 	Size string // of every volume, a Kubernetes quantity
-	// Repeated counts the calls that were answered Unavailable.
+	// Repeated counts the calls that were answered Unavailable or DeadlineExceeded.
 	Repeated atomic.Int64
 }
 
@@ -39,15 +39,19 @@ func (d *Driver) Unpublish(ctx context.Context, i int) error {
 	return d.again(ctx, func() error { return d.Node.UnpublishInline(ctx, Pod(i)) })
 }
 
-// again repeats a call that was answered Unavailable, as kubelet does, and counts it: what a pod waits includes that.
+// mostRepeats is after how many answers that ask for another call a node is taken as broken.
+const mostRepeats = 100
+
+// again repeats a call that didn't find the time, or was answered Unavailable, as kubelet does, and counts it: what a pod waits includes that.
 func (d *Driver) again(ctx context.Context, call func() error) error {
-	for {
+	for range mostRepeats {
 		err := call()
-		if status.Code(err) != codes.Unavailable || ctx.Err() != nil {
+		if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || ctx.Err() != nil {
 			return err
 		}
 		d.Repeated.Add(1)
 	}
+	return call()
 }
 
 // Close has nothing to end; the node goes on.

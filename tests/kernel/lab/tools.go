@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 )
 
 // diskTools are what a node with scratch volumes calls.
@@ -81,8 +82,19 @@ func addLibraries(files map[string]string, path string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	// A library may say where it expects its own: Debian's librados does. Nothing here uses $ORIGIN.
+	var dirs []string
+	for _, tag := range []elf.DynTag{elf.DT_RPATH, elf.DT_RUNPATH} {
+		paths, err := f.DynString(tag)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		for _, p := range paths {
+			dirs = append(dirs, filepath.SplitList(p)...)
+		}
+	}
 	for _, name := range needed {
-		library, err := findLibrary(name)
+		library, err := findLibrary(name, dirs)
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
@@ -99,8 +111,9 @@ func addLibraries(files map[string]string, path string) error {
 	return nil
 }
 
-func findLibrary(name string) (string, error) {
-	for _, dir := range libraryDirs {
+func findLibrary(name string, more []string) (string, error) {
+	dirs := slices.Concat(more, libraryDirs)
+	for _, dir := range dirs {
 		path := filepath.Join(dir, name)
 		_, err := os.Stat(path)
 		if err == nil {
@@ -110,5 +123,5 @@ func findLibrary(name string) (string, error) {
 			return "", err
 		}
 	}
-	return "", fmt.Errorf("library %s is in none of %v", name, libraryDirs)
+	return "", fmt.Errorf("library %s is in none of %v", name, dirs)
 }
