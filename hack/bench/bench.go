@@ -52,7 +52,7 @@ func full() plan {
 		fileSize:  256 * mib,
 		fioTime:   4 * time.Second,
 		localTime: 600 * time.Millisecond, localRounds: 15,
-		lab:  labPlan{loads: []load{{1, 0, 4}, {8, 0, 8}, {32, 0, 32}}, rounds: 3, dataRounds: 3, fileSize: 64 * mib, fioTime: time.Second},
+		lab:  labPlan{loads: []load{{1, 0, 4}, {8, 0, 8}, {32, 0, 32}}, rounds: 5, dataRounds: 4, fileSize: 64 * mib, fioTime: time.Second},
 		cold: coldPlan{large: 512 * mib, small: 1000, keys: 20_000, random: 3 * time.Second},
 	}
 }

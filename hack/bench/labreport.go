@@ -68,9 +68,9 @@ than what a disk does. So no time here says what a volume costs; the ratios say,
 var aboutLabKind = map[string]string{
 	"lvm": `- Volumes of 256 MiB, on one disk: a volume is filled with zeros before it is used, for which the emulator sets space aside on the real disk.
 - The floor of publish: lvcreate, zeros over all of the volume, mkfs.ext4 with the driver's options, the mount; of unpublish: the unmount and lvremove. The
-  driver besides journals its steps (fsync), asks LVM whether the volume is there already and where it fits, tags it when it is whole, and looks for it
-  again before it mounts it: each question to LVM is a program that must be started, which is what the emulation makes slowest.
-- Data: fio, libaio, O_DIRECT, a file in a published volume beside one on an ext4 on a disk of its own, and one on a logical volume made by hand.
+  driver besides journals its steps (fsync), asks LVM what is free, whether the volume is there already and where it fits, tags it when it is whole, and
+  looks for it again before it mounts it. So a publish starts LVM seven times where the floor starts it once, and an unpublish twice.
+- Data: fio, libaio, O_DIRECT, a file in a published volume beside one on the ext4 of another disk, the system's, and one on a logical volume made by hand.
 `,
 	"xfs": `- Volumes of 1 GiB. The floor of publish: mkdir, the directory's project number, its limits, a bind mount; of unpublish: the unmount, the end of the limits and of the
   directory. The driver besides journals its steps (fsync), looks for a project number that nobody has, makes sure that the volume is mounted nowhere before
