@@ -219,7 +219,7 @@ func writeFiles(l Layout, fsid string, ids []Identity) error {
 			return err
 		}
 	}
-	if err := writeFile(l.Conf(), []byte(renderConf(l, fsid)), 0o644); err != nil {
+	if err := writeFile(l.Conf(), []byte(renderConf(l, fsid, newSTSKey())), 0o600); err != nil { // it holds a key
 		return err
 	}
 	for _, id := range ids {

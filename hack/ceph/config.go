@@ -21,8 +21,8 @@ const (
 	osdFileBytes = 8 << 30 // sparse; eight of them fit on a small disk even when full
 )
 
-// renderConf returns ceph.conf.
-func renderConf(l Layout, fsid string) string {
+// renderConf returns ceph.conf. stsKey is the gateway's, see newSTSKey.
+func renderConf(l Layout, fsid, stsKey string) string {
 	return fmt.Sprintf(`# Written by hack/ceph. A development cluster: 127.0.0.1 only, tuned for two cores and quick failure detection.
 [global]
 fsid = %[1]s
@@ -122,7 +122,11 @@ log file = %[3]s/log/$name.log
 rgw frontends = beast endpoint=127.0.0.1:%[7]d
 rgw enable usage log = false
 rgw thread pool size = 64
-`, fsid, l.monAddrs(), l.Dir, l.PortBase+100, l.PortBase+199, osdFileBytes, l.rgwPort())
+# Roles can be assumed (AssumeRole). The key encrypts what is in a session's token. Sessions may be short, for tests that wait for their end.
+rgw s3 auth use sts = true
+rgw sts key = %[8]s
+rgw sts min session duration = 1
+`, fsid, l.monAddrs(), l.Dir, l.PortBase+100, l.PortBase+199, osdFileBytes, l.rgwPort(), stsKey)
 }
 
 // Identity is a cephx user.
@@ -175,6 +179,9 @@ func newKey(now time.Time) (string, error) {
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(secret)))
 	return base64.StdEncoding.EncodeToString(append(b, secret[:]...)), nil
 }
+
+// newSTSKey makes the key of the gateway's sessions: 16 characters, since it is AES-128 (doc/radosgw/STS.rst).
+func newSTSKey() string { return strings.ToLower(rand.Text()[:16]) }
 
 // renderKeyring returns a keyring file. Capabilities matter only to the monitor that imports them.
 func renderKeyring(ids ...Identity) string {

@@ -12,7 +12,7 @@ import (
 
 func TestConfKeepsEverythingInTheDirectory(t *testing.T) {
 	l := testLayout(t)
-	conf := renderConf(l, "00000000-0000-4000-8000-000000000000")
+	conf := renderConf(l, "00000000-0000-4000-8000-000000000000", newSTSKey())
 	for line := range strings.Lines(conf) {
 		key, value, ok := strings.Cut(strings.TrimSpace(line), " = ")
 		if !ok || strings.HasPrefix(key, "#") {
@@ -49,7 +49,7 @@ func TestConfKeepsEverythingInTheDirectory(t *testing.T) {
 
 func TestConfKeepsPortsInTheRange(t *testing.T) {
 	l := testLayout(t)
-	conf := renderConf(l, "00000000-0000-4000-8000-000000000000")
+	conf := renderConf(l, "00000000-0000-4000-8000-000000000000", newSTSKey())
 	for _, want := range []string{
 		"mon host = [v2:127.0.0.1:23000,v1:127.0.0.1:23001]\n",
 		"ms bind port min = 23100\n", "ms bind port max = 23199\n",

@@ -39,7 +39,7 @@ What there is once it is ready:
                           data pool warm-ec (erasure-coded 4+2 with overwrites)
   8 OSDs                  BlueStore on sparse files of 8 GiB; two more than 4+2 needs, so that two may be lost
   2 MDS                   one active, one standby that takes over a dead one in about ten seconds
-  S3 gateway              user strata, keys in DIR/s3.env
+  S3 gateway              user strata, keys in DIR/s3.env, with the role strata-volumes that it may assume (STS)
   identities              client.admin, client.strata-controller (all powers), client.strata-node (mounts volumes);
                           keyrings in DIR/ceph.NAME.keyring
 
