@@ -120,7 +120,8 @@ func (f *FS) watch(ctx context.Context) {
 
 func (f *FS) watchOnce(ctx context.Context) {
 	if f.health.ill.Load() {
-		if err := f.bucket.Exists(ctx); err == nil {
+		// Below the prefix: a credential may be bound to it.
+		if _, err := f.bucket.List(ctx, s3.ListRequest{Prefix: f.config.Prefix, Max: 1}); err == nil {
 			f.health.well()
 		}
 	}

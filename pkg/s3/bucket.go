@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -59,6 +60,8 @@ type Bucket struct {
 	unsigned bool
 	// writes are the marks of the uploads that were begun here, by their id: see mark.
 	writes sync.Map
+	// oneByOne: the store lets this credential remove objects, and not many with one request.
+	oneByOne atomic.Bool
 }
 
 // Open makes a client; nothing is asked of the store yet. The error wraps ErrInvalid and says what of the location is wrong and what it may be.

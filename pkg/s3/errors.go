@@ -48,6 +48,7 @@ var kinds = map[string]error{
 	"InvalidToken":          ErrDenied,
 	"TokenRefreshRequired":  ErrDenied,
 	"InvalidAccessKeyId":    ErrDenied,
+	"AccessDenied":          ErrDenied, // of one object of many, whose answer has no status
 	"SignatureDoesNotMatch": ErrDenied,
 	"XAdminUserNotFound":    ErrDenied,
 

@@ -22,6 +22,7 @@ import (
 	"github.com/aws/smithy-go/encoding/httpbinding"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"golang.org/x/sync/errgroup"
 )
 
 // mark is the name of the metadata that has a write's mark. Head doesn't show it, and a copy has a new one.
@@ -140,13 +141,22 @@ func (b *Bucket) DeleteMany(ctx context.Context, keys []string) error {
 		}
 		ids = append(ids, types.ObjectIdentifier{Key: &k})
 	}
+	if b.oneByOne.Load() {
+		return b.deleteEach(ctx, ids)
+	}
 	for attempt := 1; len(ids) > 0; attempt++ {
 		c := b.call("remove objects of bucket", "")
 		out, err := b.client.DeleteObjects(ctx, &s3.DeleteObjectsInput{
 			Bucket: b.name(), Delete: &types.Delete{Objects: ids, Quiet: aws.Bool(true)},
 		}, c.options, withMD5)
+		if err = c.wrap(ctx, err); errors.Is(err, ErrDenied) {
+			if err = b.deleteEach(ctx, ids); err == nil {
+				b.oneByOne.Store(true)
+			}
+			return err
+		}
 		if err != nil {
-			return c.wrap(ctx, err)
+			return err
 		}
 		ids = ids[:0:0]
 		var first error
@@ -175,6 +185,24 @@ func (b *Bucket) DeleteMany(ctx context.Context, keys []string) error {
 		}
 	}
 	return nil
+}
+
+// deletes is how many objects are removed at once where each takes a request of its own.
+const deletes = 16
+
+// deleteEach removes objects one by one: radosgw 16 lets no session use DeleteObjects whose policy is about objects.
+func (b *Bucket) deleteEach(ctx context.Context, ids []types.ObjectIdentifier) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(deletes)
+	for _, id := range ids {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return b.Delete(ctx, aws.ToString(id.Key))
+		})
+	}
+	return g.Wait()
 }
 
 // withMD5 adds the checksum that stores want which don't know the library's own.

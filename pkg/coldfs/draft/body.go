@@ -37,6 +37,12 @@ func (d *Draft) body(ctx context.Context, from, to int64) *body {
 	return b
 }
 
+// baseBody is a range of the base, whatever is staged of it. d.mu is held. The caller closes it.
+func (d *Draft) baseBody(ctx context.Context, from, to int64) *body {
+	d.base.use()
+	return &body{ctx: ctx, src: d.base, pieces: []piece{{from, to, base}}}
+}
+
 func (b *body) close() {
 	if b.src != nil {
 		b.src.release()

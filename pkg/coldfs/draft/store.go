@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -123,6 +124,8 @@ type Store struct {
 	asked   int64         // bytes staged since it was asked
 
 	counters counters
+	// noCopies: the store lets this credential send parts, and not copy them.
+	noCopies atomic.Bool
 }
 
 // NewStore makes a store, and removes what stores of processes that are dead left in Dir: their staged files at once, their uploads in the background.

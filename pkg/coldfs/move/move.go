@@ -142,6 +142,9 @@ func (m *Mover) copy(ctx context.Context, src s3.Object, dst string, metadata ma
 		made, err = m.whole(ctx, src, dst, o)
 	} else {
 		made, err = m.inParts(ctx, src, dst, o)
+		if errors.Is(err, s3.ErrDenied) && src.Size <= s3.MaxCopySize { // radosgw 16 lets a session copy objects, and not parts
+			made, err = m.whole(ctx, src, dst, o)
+		}
 	}
 	if err != nil {
 		return s3.Object{}, err
