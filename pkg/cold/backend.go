@@ -15,6 +15,8 @@ import (
 type Options struct {
 	// Client bounds what a call does to its store; zero fields have the defaults of package s3.
 	Client s3.Options
+	// Keeper is where the credentials of volumes are kept that have their own; nil: there are no such volumes.
+	Keeper Keeper
 }
 
 // Backend is tier cold of a controller. It is a tier.Provisioner, a tier.Expander, a tier.CapacityReporter and a tier.SecretUser.
@@ -51,7 +53,7 @@ func (b *Backend) CheckParameters(parameters map[string]string) error {
 	return err
 }
 
-// checked remembers which stores keep conditions, by endpoint and bucket: what a store can do doesn't change from volume to volume.
+// checked remembers which stores keep conditions, by endpoint and bucket, and which roles give bound sessions: what a store can do doesn't change from volume to volume.
 type checked struct {
 	mu     sync.Mutex
 	stores map[string]bool

@@ -36,10 +36,14 @@ func (b *Backend) Create(ctx context.Context, spec volume.Spec) (volume.Volume, 
 	if err != nil {
 		return volume.Volume{}, err
 	}
+	if err := b.mayGive(w); err != nil {
+		return volume.Volume{}, err
+	}
 	sec, err := secret.Parse(b.secrets)
 	if err != nil {
 		return volume.Volume{}, err
 	}
+	w.secret = sec
 	if err := agree(c.context, sec); err != nil {
 		return volume.Volume{}, err
 	}
@@ -59,10 +63,13 @@ type wanted struct {
 	place place
 	id    volume.ID
 	size  int64
+
+	identity volumecontext.Identity
+	secret   secret.Secret // of the class
 }
 
 func plan(c class, spec volume.Spec) (wanted, error) {
-	w := wanted{class: c, spec: spec, size: max(spec.Capacity.Required, 1)}
+	w := wanted{class: c, spec: spec, size: max(spec.Capacity.Required, 1), identity: identityOf(c, spec)}
 	if spec.Capacity.Required == 0 {
 		w.size = defaultSize
 		if spec.Capacity.Limit > 0 {
@@ -109,15 +116,19 @@ func agree(c volumecontext.Context, s secret.Secret) error {
 
 // volume is the answer to a request that has been fulfilled.
 func (w wanted) volume(size int64) volume.Volume {
+	return volume.Volume{ID: w.id, Capacity: size, Context: w.context(size).Map()}
+}
+
+func (w wanted) context(size int64) volumecontext.Context {
 	c := w.class.context
-	c.Bucket, c.Prefix, c.Capacity = w.place.bucket, w.place.prefix(), size
-	return volume.Volume{ID: w.id, Capacity: size, Context: c.Map()}
+	c.Bucket, c.Prefix, c.Capacity, c.Identity = w.place.bucket, w.place.prefix(), size, w.identity
+	return c
 }
 
 func (b *Backend) create(ctx context.Context, s site, w wanted) (volume.Volume, error) {
 	m, _, err := marker.Read(ctx, s.bucket, s.prefix())
 	if err == nil {
-		return w.existing(m)
+		return b.again(ctx, s, w, m)
 	}
 	if !errors.Is(err, s3.ErrNotFound) && !errors.Is(err, s3.ErrNoBucket) {
 		return volume.Volume{}, err
@@ -133,21 +144,39 @@ func (b *Backend) create(ctx context.Context, s site, w wanted) (volume.Volume, 
 	if err := b.probe(ctx, s); err != nil {
 		return volume.Volume{}, err
 	}
+	fields, err := b.mint(ctx, w)
+	if err != nil {
+		return volume.Volume{}, err
+	}
 	m = marker.Marker{
 		Name: w.spec.Name, Owner: w.spec.Owner, Capacity: w.size, Parameters: w.class.parameters, OnDelete: w.class.onDelete, Created: time.Now().UTC().Truncate(time.Second),
+		Identity: w.identity,
 	}
 	_, err = marker.Write(ctx, s.bucket, s.prefix(), m, s3.Condition{IfAbsent: true})
 	if errors.Is(err, s3.ErrConflict) { // another request was faster
 		if m, _, err = marker.Read(ctx, s.bucket, s.prefix()); err != nil {
 			return volume.Volume{}, err
 		}
-		return w.existing(m)
+		return b.again(ctx, s, w, m)
 	}
 	if err != nil {
 		return volume.Volume{}, err
 	}
 	failpoint.Hit("cold/create/after-marker")
-	return w.volume(m.Capacity), nil
+	return w.volume(m.Capacity), b.keep(ctx, s, w, fields)
+}
+
+// again answers with the volume of an earlier request, which may have ended before the credentials were kept.
+func (b *Backend) again(ctx context.Context, s site, w wanted, m marker.Marker) (volume.Volume, error) {
+	v, err := w.existing(m)
+	if err != nil {
+		return v, err
+	}
+	fields, err := b.mint(ctx, w)
+	if err != nil {
+		return volume.Volume{}, err
+	}
+	return v, b.keep(ctx, s, w, fields)
 }
 
 // existing compares the volume of an earlier request with what is wanted now.
@@ -164,6 +193,10 @@ func (w wanted) existing(m marker.Marker) (volume.Volume, error) {
 		return taken("a volume of this name was deleted and its objects kept (onDelete: retain); use them with a PersistentVolume made by hand, or remove them")
 	case m.Parameters != w.class.parameters:
 		return taken("the volume %q was made with other parameters", m.Name)
+	case m.Identity != w.identity:
+		return taken("the volume %q was made for other access modes: its credentials may do other things (%s) than is asked for now (%s)", m.Name, m.Identity, w.identity)
+	case m.Identity != volumecontext.IdentityShared && m.PV != w.spec.Owner.PV:
+		return taken("the volume %q has its credentials in the Secret of another PersistentVolume, %s", m.Name, m.PV)
 	case !w.spec.Capacity.Allows(m.Capacity):
 		return taken("the volume %q has %d bytes, which isn't what is asked for now", m.Name, m.Capacity)
 	}

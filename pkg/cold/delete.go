@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/strata-csi/strata/pkg/cold/marker"
+	"github.com/strata-csi/strata/pkg/cold/volumecontext"
 	"github.com/strata-csi/strata/pkg/failpoint"
 	"github.com/strata-csi/strata/pkg/s3"
 	"github.com/strata-csi/strata/pkg/volume"
@@ -31,20 +32,23 @@ func (b *Backend) Delete(ctx context.Context, id volume.ID) error {
 		return err
 	}
 	defer s.bucket.Close()
-	err = s.remove(ctx)
+	err = b.remove(ctx, s, id)
 	if errors.Is(err, s3.ErrNoBucket) {
 		return nil
 	}
 	return s.classify(ctx, err)
 }
 
-func (s site) remove(ctx context.Context) error {
+func (b *Backend) remove(ctx context.Context, s site, id volume.ID) error {
 	m, etag, err := marker.Read(ctx, s.bucket, s.prefix())
 	if errors.Is(err, s3.ErrNotFound) {
 		return s.removeBucket(ctx, false)
 	}
 	if err != nil {
 		return err
+	}
+	if m.Identity != volumecontext.IdentityShared && b.options.Keeper == nil {
+		return errNoKeeper(fmt.Sprintf("removing %s, which has credentials of its own,", id))
 	}
 	state := marker.Deleting
 	if m.OnDelete == marker.Retain {
@@ -55,6 +59,9 @@ func (s site) remove(ctx context.Context) error {
 		if _, err := marker.Write(ctx, s.bucket, s.prefix(), m, s3.Condition{IfMatch: etag}); err != nil {
 			return err
 		}
+	}
+	if err := b.takeBack(ctx, id, m); err != nil {
+		return err
 	}
 	if state == marker.Retained {
 		return nil

@@ -30,6 +30,7 @@ var classParameters = []string{
 	volumecontext.KeyPathStyle, volumecontext.KeyCABundle, volumecontext.KeyStorageClass, volumecontext.KeySSE, volumecontext.KeyReadOnly,
 	volumecontext.KeyImmutable, volumecontext.KeyCacheSize, volumecontext.KeyUID, volumecontext.KeyGID, volumecontext.KeyDirMode,
 	volumecontext.KeyFileMode, volumecontext.KeyMetadataTTL, volumecontext.KeyEnforceQuota, paramOnDelete, paramBucketPerVolume,
+	volumecontext.KeyIdentity, volumecontext.KeyRoleARN, volumecontext.KeySTSEndpoint, volumecontext.KeyCredentialsLifetime,
 }
 
 // teamOfNamespace, as the value of `team`, gives every Kubernetes namespace a team of its own.
@@ -81,6 +82,10 @@ func parseClass(parameters map[string]string, namespace string) (class, error) {
 	}
 	if c.context, err = volumecontext.Read(shared); err != nil {
 		return class{}, fmt.Errorf("StorageClass: %w", err)
+	}
+	if c.context.Identity == volumecontext.IdentityReader {
+		return class{}, wrong(parameters, volumecontext.KeyIdentity, "one of shared, %s; %s or access modes that only read make one that only reads", volumecontext.IdentityVolume,
+			volumecontext.KeyReadOnly)
 	}
 	if c.bucketPerVolume && c.context.Prefix != "" {
 		return class{}, fmt.Errorf("%w: parameters %s and %s: a volume that has a bucket of its own has no prefix; leave one of them out", volume.ErrInvalid,

@@ -103,7 +103,11 @@ func RunController(ctx context.Context, o ControllerOptions, dial warm.Dial) err
 		tiers.Register(volume.Scratch, provisioner.New(reports))
 	}
 	if o.Cold {
-		tiers.Register(volume.Cold, cold.New(cold.Options{}))
+		keeper, err := openKeeper(o)
+		if err != nil {
+			return err
+		}
+		tiers.Register(volume.Cold, cold.New(cold.Options{Keeper: keeper}))
 	}
 	s.register = func(r grpc.ServiceRegistrar) { csi.RegisterControllerServer(r, controller.New(tiers)) }
 	return s.run(ctx)

@@ -69,6 +69,7 @@ type ColdController struct {
 	Parameters map[string]string
 
 	t       testing.TB
+	kube    []string // arguments
 	log     *logBuffer
 	process *process
 	conn    *grpc.ClientConn
@@ -83,8 +84,19 @@ func NewColdController(t testing.TB, server *s3test.Server, bucket string) *Cold
 // NewColdControllerUntil starts a controller that kills itself at a failpoint.
 func NewColdControllerUntil(t testing.TB, server *s3test.Server, bucket, failpoint string) *ColdController {
 	t.Helper()
+	return newColdController(t, server, bucket, failpoint)
+}
+
+// NewColdControllerInKubernetes starts a controller that keeps the credentials of volumes which have their own in a Kubernetes API.
+func NewColdControllerInKubernetes(t testing.TB, server *s3test.Server, bucket string, kube *KubeAPI) *ColdController {
+	t.Helper()
+	return newColdController(t, server, bucket, "", "--kubeconfig", kube.Kubeconfig, "--namespace", kube.Namespace)
+}
+
+func newColdController(t testing.TB, server *s3test.Server, bucket, failpoint string, kube ...string) *ColdController {
+	t.Helper()
 	c := &ColdController{
-		Socket: filepath.Join(shortDir(t), "c.sock"), Secrets: ColdSecrets(server), t: t, log: &logBuffer{},
+		Socket: filepath.Join(shortDir(t), "c.sock"), Secrets: ColdSecrets(server), t: t, kube: kube, log: &logBuffer{},
 		Parameters: map[string]string{"tier": "cold", "endpoint": server.Endpoint, "bucket": bucket, "team": "vision"},
 	}
 	showLog(t, "strata-controller", c.log)
@@ -104,7 +116,7 @@ func NewColdControllerUntil(t testing.TB, server *s3test.Server, bucket, failpoi
 func (c *ColdController) Start(failpoint string) {
 	c.t.Helper()
 	c.process = launch(c.t, c.log, []string{"STRATA_FAILPOINT=" + failpoint}, "strata-controller",
-		"--endpoint", "unix://"+c.Socket, "--cluster-config", "", "--cold", "--v", "5")
+		append([]string{"--endpoint", "unix://" + c.Socket, "--cluster-config", "", "--cold", "--v", "5"}, c.kube...)...)
 	c.conn = dial(c.t, c.process, c.Socket)
 	c.ControllerClient = csi.NewControllerClient(c.conn)
 }

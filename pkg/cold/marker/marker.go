@@ -44,11 +44,13 @@ const (
 type Marker struct {
 	Name string `json:"name"` // of the CSI request
 	volume.Owner
-	Capacity   int64     `json:"capacity"`             // bytes
-	Parameters string    `json:"parameters,omitempty"` // a hash of what the volume was made with
-	OnDelete   string    `json:"onDelete"`             // Delete or Retain
-	State      State     `json:"state,omitempty"`
-	Created    time.Time `json:"created"`
+	Capacity   int64  `json:"capacity"`             // bytes
+	Parameters string `json:"parameters,omitempty"` // a hash of what the volume was made with
+	OnDelete   string `json:"onDelete"`             // Delete or Retain
+	State      State  `json:"state,omitempty"`
+	// Identity: nodes have credentials of the volume's own, in the Secret that is named after the PersistentVolume.
+	Identity volumecontext.Identity `json:"identity,omitempty"`
+	Created  time.Time              `json:"created"`
 }
 
 // Store is what markers are kept in: *s3.Bucket.

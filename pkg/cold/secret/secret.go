@@ -19,6 +19,7 @@ const (
 	KeyRegion          = "region"
 	KeyPathStyle       = "pathStyle" // true or false
 	KeyCABundle        = "caBundle"  // PEM
+	KeyExpires         = "expires"   // of temporary credentials that Strata minted: RFC 3339, for people and for their renewal
 )
 
 // Secret is a Secret's content. It is never printed: String and GoString hide it.
@@ -64,6 +65,21 @@ func Parse(data map[string]string) (Secret, error) {
 		s.PathStyle = &b
 	}
 	return s, nil
+}
+
+// Place is what a Secret has besides the credentials, by its keys.
+func (s Secret) Place() map[string]string {
+	m := map[string]string{}
+	if s.Region != "" {
+		m[KeyRegion] = s.Region
+	}
+	if s.PathStyle != nil {
+		m[KeyPathStyle] = strconv.FormatBool(*s.PathStyle)
+	}
+	if s.CABundle != "" {
+		m[KeyCABundle] = s.CABundle
+	}
+	return m
 }
 
 // Fill puts what only the secret says into a location.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/strata-csi/strata/pkg/s3"
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
@@ -112,14 +113,45 @@ func (p *parser) size(key string, least int64) int64 {
 	return 0
 }
 
-func (p *parser) duration(key string, fallback, most time.Duration) time.Duration {
+func (p *parser) duration(key string, fallback, least, most time.Duration) time.Duration {
 	v := p.values[key]
 	if v == "" {
 		return fallback
 	}
 	d, err := time.ParseDuration(v)
-	if err != nil || d < 0 || d > most {
-		p.fail(key, fmt.Sprintf(`a time from 0s to %s, like "500ms" or "10s"`, most))
+	if err != nil || d < least || d > most {
+		p.fail(key, fmt.Sprintf(`a time from %s to %s, like "500ms", "10s" or "1h"`, least, most))
 	}
 	return d
+}
+
+// roles are the ARNs that Amazon's documentation allows, in the characters that any store takes.
+var roles = regexp.MustCompile(`^arn:[a-z0-9-]+:iam::[A-Za-z0-9-]*:role/[A-Za-z0-9+=,.@_/-]{1,128}$`)
+
+// identity reads the keys of a volume with credentials of its own, which stand together or not at all.
+func (p *parser) identity(c *Context) {
+	switch v := p.values[KeyIdentity]; Identity(v) {
+	case IdentityShared, sharedText:
+		for _, key := range []string{KeyRoleARN, KeySTSEndpoint, KeyCredentialsLifetime} {
+			if p.values[key] != "" {
+				p.fail(key, fmt.Sprintf("of use without %s: %s", KeyIdentity, IdentityVolume))
+			}
+		}
+		return
+	case IdentityVolume, IdentityReader:
+		c.Identity = Identity(v)
+	default:
+		p.fail(KeyIdentity, fmt.Sprintf("one of %s, %s", sharedText, IdentityVolume))
+		return
+	}
+	if c.RoleARN = p.values[KeyRoleARN]; !roles.MatchString(c.RoleARN) {
+		p.fail(KeyRoleARN, "the ARN of a role, like arn:aws:iam:::role/strata-volumes")
+	}
+	c.CredentialsLifetime = p.duration(KeyCredentialsLifetime, DefaultCredentialsLifetime, s3.MinSession, s3.MaxSession)
+	if c.STSEndpoint = p.values[KeySTSEndpoint]; c.STSEndpoint == "" || p.err != nil {
+		return
+	}
+	if err := c.STS().Check(); err != nil {
+		p.fail(KeySTSEndpoint, "an endpoint: https://HOST[:PORT] or http://HOST[:PORT]")
+	}
 }

@@ -39,17 +39,38 @@ const (
 	KeyMetadataTTL  = "metadataTTL"
 	KeyEnforceQuota = "enforceQuota"
 	KeyCapacity     = "capacity" // bytes; absent: no limit is known
+
+	// Of a volume with credentials of its own. A node takes no notice of them: the secret that it is given is theirs.
+	KeyIdentity            = "identity"
+	KeyRoleARN             = "roleARN"
+	KeySTSEndpoint         = "stsEndpoint"
+	KeyCredentialsLifetime = "credentialsLifetime"
 )
+
+// Identity says whose access key a node has.
+type Identity string
+
+// The identities. A StorageClass has one of the first two.
+const (
+	IdentityShared Identity = ""              // that of the class; in a class it is called "shared"
+	IdentityVolume Identity = "volume"        // the volume's own
+	IdentityReader Identity = "volume-reader" // the volume's own, which only reads
+)
+
+// sharedText is IdentityShared as people write it.
+const sharedText = "shared"
 
 // Keys are all of them.
 var Keys = []string{KeyTier, KeyEndpoint, KeyRegion, KeyBucket, KeyPrefix, KeyPathStyle, KeyCABundle, KeyStorageClass, KeySSE, KeyReadOnly, KeyImmutable,
-	KeyCacheSize, KeyUID, KeyGID, KeyDirMode, KeyFileMode, KeyMetadataTTL, KeyEnforceQuota, KeyCapacity}
+	KeyCacheSize, KeyUID, KeyGID, KeyDirMode, KeyFileMode, KeyMetadataTTL, KeyEnforceQuota, KeyCapacity, KeyIdentity, KeyRoleARN, KeySTSEndpoint, KeyCredentialsLifetime}
 
 // The defaults.
 const (
 	DefaultDirMode     = 0o777 // only pods that have the volume see it
 	DefaultFileMode    = 0o666
 	DefaultMetadataTTL = time.Second
+
+	DefaultCredentialsLifetime = time.Hour // the longest that a role allows which was made without saying so
 )
 
 // MaxMetadataTTL is the longest metadataTTL; what never changes is better called immutable.
@@ -84,11 +105,25 @@ type Context struct {
 	MetadataTTL  time.Duration
 	EnforceQuota bool
 	Capacity     int64 // bytes; 0: not known
+
+	Identity            Identity
+	RoleARN             string        // "" with IdentityShared
+	STSEndpoint         string        // "": Endpoint
+	CredentialsLifetime time.Duration // 0 with IdentityShared
 }
 
 // Location is where the bucket is.
 func (c Context) Location() s3.Location {
 	return s3.Location{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, CABundle: []byte(c.CABundle), Bucket: c.Bucket}
+}
+
+// STS is where sessions are asked for.
+func (c Context) STS() s3.Location {
+	l := c.Location()
+	if c.STSEndpoint != "" {
+		l.Endpoint = c.STSEndpoint
+	}
+	return l
 }
 
 // Map returns the context as the controller hands it out. Keys that have their default are left out.
@@ -135,6 +170,12 @@ func (c Context) Map() map[string]string {
 	}
 	if c.Capacity > 0 {
 		m[KeyCapacity] = strconv.FormatInt(c.Capacity, 10)
+	}
+	text(KeyIdentity, string(c.Identity))
+	text(KeyRoleARN, c.RoleARN)
+	text(KeySTSEndpoint, c.STSEndpoint)
+	if c.Identity != IdentityShared && c.CredentialsLifetime != DefaultCredentialsLifetime {
+		m[KeyCredentialsLifetime] = c.CredentialsLifetime.String()
 	}
 	return m
 }
@@ -187,10 +228,11 @@ func Read(m map[string]string) (Context, error) {
 		GID:          p.id(KeyGID),
 		DirMode:      p.mode(KeyDirMode, DefaultDirMode),
 		FileMode:     p.mode(KeyFileMode, DefaultFileMode),
-		MetadataTTL:  p.duration(KeyMetadataTTL, DefaultMetadataTTL, MaxMetadataTTL),
+		MetadataTTL:  p.duration(KeyMetadataTTL, DefaultMetadataTTL, 0, MaxMetadataTTL),
 		EnforceQuota: p.yes(KeyEnforceQuota, false),
 		Capacity:     p.size(KeyCapacity, 1),
 	}
+	p.identity(&c)
 	for _, key := range []string{KeyEndpoint, KeyBucket} {
 		if m[key] == "" && p.err == nil {
 			p.err = fmt.Errorf("%w: %s is missing", volume.ErrInvalid, key)

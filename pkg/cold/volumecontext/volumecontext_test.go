@@ -22,6 +22,7 @@ func TestParseReadsWhatMapWrites(t *testing.T) {
 	full := Context{
 		Endpoint: "http://127.0.0.1:9000", Region: "eu-west-1", Bucket: "data", Prefix: "a/ünï code/", StorageClass: "STANDARD_IA", SSE: "aws:kms",
 		ReadOnly: true, Immutable: true, CacheSize: 1 << 30, UID: 1000, GID: 2000, DirMode: 0o750, FileMode: 0o600, MetadataTTL: 0, EnforceQuota: true, Capacity: 5 << 40,
+		Identity: IdentityReader, RoleARN: "arn:aws:iam:::role/strata-volumes", STSEndpoint: "https://sts.example.com", CredentialsLifetime: 20 * time.Minute,
 	}
 	for name, want := range map[string]Context{
 		"all": full,
@@ -91,11 +92,29 @@ func TestParseRefuses(t *testing.T) {
 		{KeyMetadataTTL, "-1s", "time"},
 		{KeyMetadataTTL, "2h", "time"},
 		{KeyCapacity, "0", "at least 1"},
+		{KeyIdentity, "node", "one of shared, volume"},
+		{KeyIdentity, "volume", `roleARN: "" is not the ARN`},
+		{KeyRoleARN, "arn:aws:iam:::role/x", "of use without identity: volume"},
+		{KeyCredentialsLifetime, "1h", "of use without identity: volume"},
 		{KeyTier, "warm", "the id is of tier cold"},
 		{"Prefix", "a", `did you mean "prefix"`},
 		{"secretAccessKey", "a", "no key"},
 	} {
 		m := least()
+		m[c.key] = c.value
+		if _, err := Parse(id, m); !errors.Is(err, volume.ErrInvalid) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s=%q: got %v, want %q", c.key, c.value, err, c.want)
+		}
+	}
+	for _, c := range []struct{ key, value, want string }{
+		{KeyRoleARN, "strata-volumes", "the ARN of a role"},
+		{KeyRoleARN, "arn:aws:iam:::user/x", "the ARN of a role"},
+		{KeyCredentialsLifetime, "1m", "from 15m0s to 12h0m0s"},
+		{KeyCredentialsLifetime, "13h", "from 15m0s to 12h0m0s"},
+		{KeySTSEndpoint, "https://sts.example.com/x", "an endpoint"},
+	} {
+		m := least()
+		m[KeyIdentity], m[KeyRoleARN] = "volume", "arn:aws:iam:::role/strata-volumes"
 		m[c.key] = c.value
 		if _, err := Parse(id, m); !errors.Is(err, volume.ErrInvalid) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s=%q: got %v, want %q", c.key, c.value, err, c.want)
