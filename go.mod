@@ -45,6 +45,8 @@ require (
 
 require github.com/aws/aws-sdk-go-v2/service/sts v1.51.4
 
+require github.com/kylelemons/godebug v1.1.0 // indirect
+
 require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
 	github.com/Masterminds/semver/v3 v3.4.0 // indirect

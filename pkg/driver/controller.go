@@ -108,6 +108,9 @@ func RunController(ctx context.Context, o ControllerOptions, dial warm.Dial) err
 			return err
 		}
 		tiers.Register(volume.Cold, cold.New(cold.Options{Keeper: keeper}))
+		if err := s.renew(o); err != nil {
+			return err
+		}
 	}
 	s.register = func(r grpc.ServiceRegistrar) { csi.RegisterControllerServer(r, controller.New(tiers)) }
 	return s.run(ctx)

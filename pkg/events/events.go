@@ -22,6 +22,10 @@ const (
 	VolumeMountAnswers Reason = "VolumeMountAnswers"
 	// VolumeMountRepaired: a dead mount was replaced when a pod was started.
 	VolumeMountRepaired Reason = "VolumeMountRepaired"
+	// VolumeCredentialsNotRenewed: the credentials of a volume of tier cold can't be renewed; its pods have errors when those that it has end.
+	VolumeCredentialsNotRenewed Reason = "VolumeCredentialsNotRenewed"
+	// VolumeCredentialsRenewed: they are renewed again.
+	VolumeCredentialsRenewed Reason = "VolumeCredentialsRenewed"
 	// ScratchDiskFailed: the disk that a scratch volume lies on has failed, or shows errors.
 	ScratchDiskFailed Reason = "ScratchDiskFailed"
 	// ScratchVolumeUnhealthy: a scratch volume is not as it should be, and its disk is well.
@@ -34,6 +38,7 @@ const (
 func Reasons() map[Reason]bool {
 	return map[Reason]bool{
 		VolumeMountDead: true, VolumeMountNotAnswering: true, VolumeMountAnswers: false, VolumeMountRepaired: false,
+		VolumeCredentialsNotRenewed: true, VolumeCredentialsRenewed: false,
 		ScratchDiskFailed: true, ScratchVolumeUnhealthy: true, ScratchVolumeRecovered: false,
 	}
 }

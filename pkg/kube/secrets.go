@@ -73,6 +73,67 @@ func (s *Secrets) Keep(ctx context.Context, name string, id volume.ID, fields ma
 	return s.failed("keep", name, err)
 }
 
+// Kept returns the fields of the Secret of a volume. volume.ErrNotFound: there is none. volume.ErrExists: a Secret of that name isn't this volume's.
+func (s *Secrets) Kept(ctx context.Context, name string, id volume.ID) (map[string]string, error) {
+	have, err := s.own(ctx, "read", name, id)
+	if err != nil {
+		return nil, err
+	}
+	return fieldsOf(have), nil
+}
+
+// Replace replaces the fields of the Secret of a volume. One that isn't there isn't made: volume.ErrNotFound. volume.ErrExists as with Kept.
+func (s *Secrets) Replace(ctx context.Context, name string, id volume.ID, fields map[string]string) error {
+	for tries := 3; ; tries-- { // another controller may change it between our two requests
+		have, err := s.own(ctx, "replace", name, id)
+		if err != nil {
+			return err
+		}
+		have.Data = map[string][]byte{}
+		for k, v := range fields {
+			have.Data[k] = []byte(v)
+		}
+		err = s.client.update(ctx, secrets, s.namespace, name, have, &v1.Secret{})
+		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) && tries > 1 {
+			continue
+		}
+		return s.failed("replace", name, err)
+	}
+}
+
+// Read returns the fields of any Secret; which ones can be read is for the Role of the controller to say.
+func (s *Secrets) Read(ctx context.Context, namespace, name string) (map[string]string, error) {
+	var have v1.Secret
+	if err := s.client.get(ctx, secrets, namespace, name, &have); err != nil {
+		return nil, fmt.Errorf("%w: read Secret %s/%s: %w; the controller's ServiceAccount must be allowed to get it: the chart's Role does so in the driver's namespace",
+			volume.ErrPrecondition, namespace, name, err)
+	}
+	return fieldsOf(&have), nil
+}
+
+// own is the Secret of a volume.
+func (s *Secrets) own(ctx context.Context, what, name string, id volume.ID) (*v1.Secret, error) {
+	var have v1.Secret
+	err := s.client.get(ctx, secrets, s.namespace, name, &have)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("%w: there is no Secret %s/%s", volume.ErrNotFound, s.namespace, name)
+	case err != nil:
+		return nil, s.failed(what, name, err)
+	case !belongs(&have, id):
+		return nil, fmt.Errorf("%w: Secret %s/%s isn't that of volume %s", volume.ErrExists, s.namespace, name, id)
+	}
+	return &have, nil
+}
+
+func fieldsOf(secret *v1.Secret) map[string]string {
+	fields := map[string]string{}
+	for k, v := range secret.Data {
+		fields[k] = string(v)
+	}
+	return fields
+}
+
 // Drop removes the Secret of a volume. One that isn't there is no error, and one of something else stays.
 func (s *Secrets) Drop(ctx context.Context, name string, id volume.ID) error {
 	var have v1.Secret
