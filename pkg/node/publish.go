@@ -44,6 +44,7 @@ func (s *Server) publishStaged(ctx context.Context, req *csi.NodePublishVolumeRe
 	if err := p.ensureStaged(ctx, req.GetSecrets()); err != nil {
 		return err
 	}
+	p.renew(ctx, req.GetSecrets())
 	published, err := s.clearTarget(ctx, p)
 	if err != nil || published {
 		return err
@@ -130,6 +131,17 @@ func (p publication) ensureStaged(ctx context.Context, secrets map[string]string
 			"or give the StorageClass csi.storage.k8s.io/node-publish-secret-name, so that it is repaired when a pod starts", code, p.staging, cause)
 	}
 	return err
+}
+
+// renew hands the secrets of the request on, where a tier has a use for newer ones: kubelet publishes again about once in a minute where the CSIDriver object has
+// requiresRepublish. A pod isn't kept from its volume when that fails: the volume works with the secrets that it has, or its health says that it doesn't.
+func (p publication) renew(ctx context.Context, secrets map[string]string) {
+	if p.backend.Renewer == nil || len(secrets) == 0 {
+		return
+	}
+	if err := p.backend.Renewer.Renew(ctx, p.id, p.staging, secrets); err != nil {
+		klog.FromContext(ctx).Error(err, "The volume's secrets can't be handed on; it is tried again when the volume is published again", "volume", p.id, "path", p.staging)
+	}
 }
 
 func (p publication) staged(ctx context.Context) error {

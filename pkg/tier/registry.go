@@ -23,6 +23,7 @@ type NodeBackend struct {
 	Stager
 	UsageReporter       UsageReporter
 	MountHealthReporter MountHealthReporter
+	Renewer             Renewer
 	NodeExpander        NodeExpander
 	BlockStager         BlockStager
 	InlinePublisher     InlinePublisher
@@ -63,6 +64,7 @@ func (n Nodes) Register(t volume.Tier, s Stager) {
 	b := NodeBackend{Stager: s}
 	b.UsageReporter, _ = s.(UsageReporter)
 	b.MountHealthReporter, _ = s.(MountHealthReporter)
+	b.Renewer, _ = s.(Renewer)
 	b.NodeExpander, _ = s.(NodeExpander)
 	b.BlockStager, _ = s.(BlockStager)
 	b.InlinePublisher, _ = s.(InlinePublisher)

@@ -100,6 +100,13 @@ type Stager interface {
 	CheckContext(id volume.ID, context map[string]string, options []string) error
 }
 
+// Renewer takes other secrets for a volume that is mounted already.
+type Renewer interface {
+	// Renew hands the secrets of a request to what serves the volume staged at path. It is called again and again, mostly with the same, and must cost nothing then. An error leaves the
+	// volume as it is.
+	Renew(ctx context.Context, id volume.ID, path string, secrets map[string]string) error
+}
+
 // NodeExpander grows volumes that are mounted.
 type NodeExpander interface {
 	// ExpandOnNode grows the volume staged or published at path ("" of one that is staged as a block device) and returns its

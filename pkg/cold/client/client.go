@@ -38,10 +38,11 @@ type Config struct {
 	Unmounter *mountpoint.Unmounter
 }
 
-// Stager implements tier.Stager, tier.UsageReporter, tier.MountHealthReporter and node.Locator.
+// Stager implements tier.Stager, tier.Renewer, tier.UsageReporter, tier.MountHealthReporter and node.Locator.
 type Stager struct {
 	holder Holder
 	mounts *clientmount.Mounts
+	handed handed
 }
 
 // New returns a Stager.

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 
-	"k8s.io/klog/v2"
-
 	"github.com/strata-csi/strata/pkg/cold/secret"
 	"github.com/strata-csi/strata/pkg/coldfs/config"
 	"github.com/strata-csi/strata/pkg/mountd"
@@ -43,7 +41,7 @@ func (s *Stager) Stage(ctx context.Context, spec tier.StageSpec) error {
 		}
 	}
 	if staged {
-		return s.renew(ctx, spec, who)
+		return s.renew(ctx, spec.ID, spec.Path, who)
 	}
 	engine, err := settings(spec.ID, d, of)
 	if err != nil {
@@ -53,6 +51,7 @@ func (s *Stager) Stage(ctx context.Context, spec tier.StageSpec) error {
 	if err := s.holder.Start(ctx, m, who.text); err != nil {
 		return err
 	}
+	s.handed.forget(spec.Path) // Start may have found an engine that is given other ones
 	if err := s.Staged(ctx, spec.ID, spec.Path); err != nil {
 		// What isn't right mustn't stay: the next call would take it for another's.
 		ctx := context.WithoutCancel(ctx)
@@ -60,17 +59,6 @@ func (s *Stager) Stage(ctx context.Context, spec tier.StageSpec) error {
 	}
 	s.mounts.Mounted(ctx, spec.ID, spec.Path)
 	return nil
-}
-
-// renew hands the credentials to the engine that serves the volume. One that can't be given any goes on with what it has: its volume health says so, and taking it
-// away would end the files that pods have open.
-func (s *Stager) renew(ctx context.Context, spec tier.StageSpec, who credential) error {
-	err := s.holder.Renew(ctx, spec.Path, who.text)
-	if errors.Is(err, volume.ErrNotFound) || errors.Is(err, volume.ErrPrecondition) {
-		klog.FromContext(ctx).Info("the volume is staged, and its engine keeps the credentials that it has", "volume", spec.ID, "path", spec.Path, "cause", err)
-		return nil
-	}
-	return err
 }
 
 // settings are the configuration of the volume's engine, without what strata-mountd has to say about it.
@@ -107,6 +95,7 @@ func (s *Stager) Unstage(ctx context.Context, id volume.ID, path string) error {
 	if err := s.mounts.Unmount(ctx, id, path); err != nil {
 		return err
 	}
+	s.handed.forget(path)
 	return s.holder.Unmounted(ctx, path)
 }
 

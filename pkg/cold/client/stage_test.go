@@ -145,6 +145,39 @@ func TestARepeatedStageHandsTheCredentialsOn(t *testing.T) {
 	}
 }
 
+func TestOnlyNewCredentialsAreHandedOn(t *testing.T) {
+	f := newFixture(t)
+	wantError(t, f.Stage(t.Context(), f.spec()), nil)
+	newer := func(name string) map[string]string {
+		s := secrets()
+		s[secret.KeyAccessKeyID] = name
+		return s
+	}
+	renew := func(s map[string]string, want error, asked int) {
+		t.Helper()
+		wantError(t, f.Renew(t.Context(), shared, f.dir, s), want)
+		if len(f.holder.renewed) != asked {
+			t.Fatalf("the holder was asked %d times, want %d", len(f.holder.renewed), asked)
+		}
+	}
+	renew(secrets(), nil, 1) // what Start was given may not be what a running engine has
+	renew(secrets(), nil, 1)
+	renew(newer("2"), nil, 2)
+	renew(newer("2"), nil, 2)
+	renew(map[string]string{"userID": "u"}, volume.ErrInvalid, 2)
+	f.holder.renewal = volume.ErrUnavailable
+	renew(newer("3"), volume.ErrUnavailable, 3)
+	f.holder.renewal = nil
+	renew(newer("3"), nil, 4) // it has never arrived
+	f.holder.renewal = volume.ErrPrecondition
+	renew(newer("4"), nil, 5)
+	renew(newer("4"), nil, 5) // such an engine will never take any
+	f.holder.renewal = nil
+	wantError(t, f.Unstage(t.Context(), shared, f.dir), nil)
+	wantError(t, f.Stage(t.Context(), f.spec()), nil)
+	renew(newer("4"), nil, 6) // another engine
+}
+
 func TestADeadMountIsReplacedAndCounted(t *testing.T) {
 	f := newFixture(t)
 	m := NewMonitor(f.Stager, events.None{})
