@@ -24,11 +24,15 @@ func TestTheDriverObject(t *testing.T) {
 			found = true
 			s := d.Spec
 			if d.Name != driver || s.AttachRequired == nil || *s.AttachRequired || s.PodInfoOnMount == nil || !*s.PodInfoOnMount || s.SELinuxMount == nil || *s.SELinuxMount ||
-				s.RequiresRepublish == nil || *s.RequiresRepublish || len(s.TokenRequests) > 0 || s.FSGroupPolicy == nil {
+				s.RequiresRepublish == nil || len(s.TokenRequests) > 0 || s.FSGroupPolicy == nil {
 				t.Errorf("%s: %s", o, o.text)
 			}
 			if !slices.Equal(s.VolumeLifecycleModes, []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral}) {
 				t.Errorf("%s: %v", o, s.VolumeLifecycleModes)
+			}
+			// It costs every pod of the driver a call in a minute, and without it credentials of volumes end.
+			if *s.RequiresRepublish != mintsCredentials(all) {
+				t.Errorf("%s: requiresRepublish %t", o, *s.RequiresRepublish)
 			}
 			// The scheduler would wait for capacities that nobody tells, or not for those that somebody does.
 			if *s.StorageCapacity != hasArgument(all, "csi-provisioner", "--enable-capacity") {
@@ -38,6 +42,14 @@ func TestTheDriverObject(t *testing.T) {
 		if !found {
 			t.Error("there is no CSIDriver")
 		}
+	})
+}
+
+// mintsCredentials tells whether a cold class has credentials for each volume.
+func mintsCredentials(all []object) bool {
+	return slices.ContainsFunc(all, func(o object) bool {
+		c, ok := o.obj.(*storagev1.StorageClass)
+		return ok && c.Parameters["tier"] == "cold" && c.Parameters["identity"] == "volume"
 	})
 }
 

@@ -58,6 +58,10 @@ func TestMistakesAreRefused(t *testing.T) {
 		{warmClasses("{name: a}") + "}}", "StorageClass a: nodes have nothing to mount with"},
 		{warmClasses("{name: a, parameters: {identity: volume}, secret: {name: s}}") + "}}", "StorageClass a: with identity: volume the controller makes the Secret"},
 		{warmClasses("{name: a, parameters: {identity: volume}}") + ", volumeIdentities: false}}", "needs tiers.warm.volumeIdentities: true"},
+		{coldClass("parameters: {endpoint: 'http://s3', bucket: b, identity: volume}, secret: {name: s}"), "roleARN"},
+		{coldClass("parameters: {endpoint: 'http://s3', bucket: b, identity: node}, secret: {name: s}"), "/tiers/cold/storageClasses/0/parameters"},
+		{coldClass("parameters: {endpoint: 'http://s3', bucket: b, identity: volume, roleARN: 'arn:aws:iam:::role/r'}, secret: {name: s}, controllerSecret: {name: c}"),
+			"StorageClass a: with identity: volume nodes get a Secret of each volume"},
 		// Numbers would be rendered as helm writes them: 1e+06.
 		{"tiers: {warm: {storageClasses: [{name: a, parameters: {maxFiles: 1000000}}]}}", "/tiers/warm/storageClasses/0/parameters/maxFiles"},
 		{"tiers: {scratch: {config: {maxPerPod: 1073741824}}}", "/tiers/scratch/config/maxPerPod"},
@@ -71,6 +75,10 @@ func TestMistakesAreRefused(t *testing.T) {
 			t.Errorf("%s\n got %v\nwant %s", c.values, err, c.want)
 		}
 	}
+}
+
+func coldClass(class string) string {
+	return "tiers: {cold: {enabled: true, storageClasses: [{name: a, " + class + "}]}}"
 }
 
 func TestAnOlderKubernetesIsRefused(t *testing.T) {

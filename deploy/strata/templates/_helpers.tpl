@@ -128,3 +128,22 @@ securityContext:
 name: {{ ternary "${pv.name}" $secret.name $own | quote }}
 namespace: {{ $secret.namespace | default .root.Release.Namespace | quote }}
 {{- end -}}
+
+{{- /* The Secret that nodes are given for a cold class: one for each volume, which the controller makes and keeps fresh, or the operator's. */ -}}
+{{- define "strata.coldSecret" -}}
+{{- $own := eq (dig "parameters" "identity" "" .class) "volume" }}
+{{- if and $own .class.controllerSecret }}
+{{- fail (printf "StorageClass %s: with identity: volume nodes get a Secret of each volume, and secret is the controller's; leave out controllerSecret" .class.name) }}
+{{- end }}
+name: {{ ternary "${pv.name}" .class.secret.name $own | quote }}
+namespace: {{ ternary .root.Release.Namespace (.class.secret.namespace | default .root.Release.Namespace) $own | quote }}
+{{- end -}}
+
+{{- /* "true" where a cold class has identity: volume. */ -}}
+{{- define "strata.coldIdentities" -}}
+{{- if .Values.tiers.cold.enabled }}
+{{- range .Values.tiers.cold.storageClasses }}
+{{- if eq (dig "parameters" "identity" "" .) "volume" }}true{{ end }}
+{{- end }}
+{{- end }}
+{{- end -}}
