@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -21,7 +22,7 @@ import (
 )
 
 // KubeAPI stands for the part of a Kubernetes API server that keeps Secrets, for tests that kill the controller some dozen times: it
-// creates, reads, replaces and removes them with the API's conflicts. tests/e2e has a real one.
+// creates, reads, replaces and removes them with the API's conflicts, and shows PersistentVolumes that a test has put there. tests/e2e has a real one.
 type KubeAPI struct {
 	// Kubeconfig is the path of the credentials.
 	Kubeconfig string
@@ -30,6 +31,7 @@ type KubeAPI struct {
 
 	mu      sync.Mutex
 	secrets map[string]v1.Secret
+	volumes []v1.PersistentVolume
 	version int
 	broken  bool
 }
@@ -75,6 +77,31 @@ func NewKubeAPI(t testing.TB) *KubeAPI {
 	return k
 }
 
+// PutVolume makes a PersistentVolume.
+func (k *KubeAPI) PutVolume(pv v1.PersistentVolume) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	pv.TypeMeta = metav1.TypeMeta{Kind: "PersistentVolume", APIVersion: "v1"}
+	k.volumes = append(k.volumes, pv)
+}
+
+// PutSecret makes a Secret, or changes some fields of one.
+func (k *KubeAPI) PutSecret(name string, fields map[string]string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s, ok := k.secrets[name]
+	if !ok {
+		s = v1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: k.Namespace, UID: types.UID(rand.Text())}, Type: v1.SecretTypeOpaque}
+	}
+	data := map[string][]byte{}
+	maps.Copy(data, s.Data)
+	for key, value := range fields {
+		data[key] = []byte(value)
+	}
+	s.Data = data
+	k.store(s)
+}
+
 // Secrets are the names of those that it has, with their fields.
 func (k *KubeAPI) Secrets() map[string]map[string]string {
 	k.mu.Lock()
@@ -91,6 +118,9 @@ func (k *KubeAPI) Secrets() map[string]map[string]string {
 }
 
 func (k *KubeAPI) serve(r *http.Request, decoder runtime.Decoder) (int, any) {
+	if rest, ok := strings.CutPrefix(r.URL.Path, "/api/v1/persistentvolumes"); ok && r.Method == http.MethodGet {
+		return k.showVolumes(strings.TrimPrefix(rest, "/"))
+	}
 	rest, ok := strings.CutPrefix(r.URL.Path, "/api/v1/namespaces/"+k.Namespace+"/secrets")
 	name := strings.TrimPrefix(rest, "/")
 	if !ok || strings.Contains(name, "/") {
@@ -133,6 +163,20 @@ func (k *KubeAPI) serve(r *http.Request, decoder runtime.Decoder) (int, any) {
 		return http.StatusOK, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess}
 	}
 	return refuse(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, r.Method)
+}
+
+func (k *KubeAPI) showVolumes(name string) (int, any) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if name == "" {
+		return http.StatusOK, v1.PersistentVolumeList{TypeMeta: metav1.TypeMeta{Kind: "PersistentVolumeList", APIVersion: "v1"}, Items: k.volumes}
+	}
+	for _, pv := range k.volumes {
+		if pv.Name == name {
+			return http.StatusOK, pv
+		}
+	}
+	return refuse(http.StatusNotFound, metav1.StatusReasonNotFound, name)
 }
 
 func (k *KubeAPI) create(body []byte, decoder runtime.Decoder) (int, any) {

@@ -35,14 +35,14 @@ type site struct {
 
 const rwx = csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER
 
-func newSite(t *testing.T, name string) *site {
+func newSite(t testing.TB, name string) *site {
 	t.Helper()
 	l := newLab(t)
 	proxy := s3test.Proxy(t, l.endpoint)
 	l.endpoint = proxy.Endpoint
 	f := &site{lab: l, victim: l.volume(l.spec(name)), proxy: proxy, node: harness.NewColdNode(t, &s3test.Server{Endpoint: l.endpoint}, "a")}
 	f.node.Secrets = f.fields
-	f.csi = &csi.Volume{VolumeId: string(f.ID), VolumeContext: f.Context}
+	f.csi = &csi.Volume{VolumeId: string(f.ID), VolumeContext: f.victim.Context}
 	f.on = f.node.Mount(f.csi, "vol", rwx)
 	return f
 }
@@ -50,12 +50,12 @@ func newSite(t *testing.T, name string) *site {
 // mint is a session of the volume for some time.
 func (f *site) mint(lifetime time.Duration) map[string]string {
 	f.Helper()
-	c, err := volumecontext.Parse(f.ID, f.Context)
+	c, err := volumecontext.Parse(f.ID, f.victim.Context)
 	must(f.lab, err)
 	c.CredentialsLifetime = lifetime
 	r := session.Request{Volume: "pvc", Context: c}
 	r.Class.Credentials = f.lab.key
-	s, err := session.Mint(f.T.Context(), r, s3.Options{})
+	s, err := session.Mint(f.TB.Context(), r, s3.Options{})
 	must(f.lab, err)
 	return session.Fields(r, s)
 }

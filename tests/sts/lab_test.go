@@ -18,7 +18,7 @@ import (
 
 // lab is a bucket of the gateway, and tier cold of a controller without a process around it.
 type lab struct {
-	*testing.T
+	testing.TB
 	endpoint string
 	role     string
 	key      s3.Credentials // of the class
@@ -27,14 +27,14 @@ type lab struct {
 	tier     *cold.Backend
 }
 
-func newLab(t *testing.T) *lab {
+func newLab(t testing.TB) *lab {
 	t.Helper()
 	ceph := harness.NewCeph(t)
 	endpoint, key, err := harness.Gateway(ceph.Dir)
 	must(t, err)
 	role, err := harness.GatewayRole(ceph.Dir)
 	must(t, err)
-	l := &lab{T: t, endpoint: endpoint, role: role, key: key, kept: &keeper{secrets: map[string]map[string]string{}}}
+	l := &lab{TB: t, endpoint: endpoint, role: role, key: key, kept: &keeper{secrets: map[string]map[string]string{}}}
 	l.bucket = l.open(key, fmt.Sprintf("sts-%d", time.Now().UnixNano()))
 	must(t, l.bucket.Create(t.Context()))
 	l.tier = cold.New(cold.Options{Keeper: l.kept})
