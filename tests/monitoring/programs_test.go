@@ -195,7 +195,13 @@ func exposed(t *testing.T) map[string]map[string]bool {
 	mountCold(t, mountd, at("m"), at("cold"))
 	node := start(t, dir, "strata-node", "--endpoint=unix://"+at("n"), "--node-id=node-1", "--cluster-config="+ofNode, "--mountd-socket="+at("m"),
 		"--scratch-config="+scratch, "--state-dir="+at("state"), "--kubelet-dir="+at("kubelet"))
-	controller := start(t, dir, "strata-controller", "--endpoint=unix://"+at("c"), "--cluster-config="+ofController, "--scratch")
+	// An API server that nobody listens for: what is counted of it is there all the same.
+	kubeconfig := at("kubeconfig")
+	if err := os.WriteFile(kubeconfig, []byte(`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"c","cluster":{"server":"http://127.0.0.1:1"}}],`+
+		`"contexts":[{"name":"c","context":{"cluster":"c"}}],"current-context":"c"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	controller := start(t, dir, "strata-controller", "--endpoint=unix://"+at("c"), "--cluster-config="+ofController, "--scratch", "--cold", "--kubeconfig="+kubeconfig)
 	for _, socket := range []string{at("n"), at("c")} {
 		conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {

@@ -132,10 +132,10 @@ func TestRenewalAtHalfOfTheLife(t *testing.T) {
 	if w.minted != 1 || w.left("pvc-1") != time.Hour || w.secrets["pvc-1"][secret.KeyRegion] != "here" {
 		t.Errorf("minted %d times, %s left, %v", w.minted, w.left("pvc-1"), w.secrets["pvc-1"])
 	}
-	if err := testutil.CollectAndCompare(r, strings.NewReader(`# HELP strata_cold_credentials_shortest_seconds How long the credentials of a volume of tier cold are good still, of that where it is shortest.
-# TYPE strata_cold_credentials_shortest_seconds gauge
-strata_cold_credentials_shortest_seconds 3600
-`), "strata_cold_credentials_shortest_seconds"); err != nil {
+	if err := testutil.CollectAndCompare(r, strings.NewReader(`# HELP strata_cold_credentials_first_end_timestamp_seconds Unix time at which the first credentials of a volume of tier cold end, by what this controller knows; 0: there are none.
+# TYPE strata_cold_credentials_first_end_timestamp_seconds gauge
+strata_cold_credentials_first_end_timestamp_seconds 1.8934614e+09
+`), "strata_cold_credentials_first_end_timestamp_seconds"); err != nil {
 		t.Error(err)
 	}
 }
