@@ -1,6 +1,7 @@
 package cold_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -292,3 +293,32 @@ func TestBucketPerVolume(t *testing.T) {
 		t.Errorf("a name that is too long: %v", err)
 	}
 }
+
+// What the credentials may do, and that they are bound, is tested on a store with STS (tests/sts).
+func TestOwnCredentialsNeedAPlaceToKeepThem(t *testing.T) {
+	e := newEnv(t)
+	spec := e.spec("pvc-1", "identity", "volume", "roleARN", "arn:aws:iam:::role/strata-volumes")
+	if _, err := e.backend().Create(t.Context(), spec); !errors.Is(err, volume.ErrPrecondition) || !strings.Contains(err.Error(), "--kubeconfig") {
+		t.Errorf("without a Kubernetes API: %v", err)
+	}
+	e.tier = cold.New(cold.Options{Keeper: nowhere{}})
+	spec.Owner.PV = ""
+	if _, err := e.backend().Create(t.Context(), spec); !errors.Is(err, volume.ErrPrecondition) || !strings.Contains(err.Error(), "--extra-create-metadata") {
+		t.Errorf("without the name of the PersistentVolume: %v", err)
+	}
+	spec.Owner.PV = "pvc-1"
+	if _, err := e.backend().Create(t.Context(), spec); !errors.Is(err, volume.ErrPrecondition) && !errors.Is(err, volume.ErrDenied) {
+		t.Errorf("with a store that has no STS: %v", err)
+	}
+	e.same("left in the bucket", e.keys(), []string{})
+	spec.Parameters["identity"] = "volume-reader"
+	if err := e.tier.CheckParameters(spec.Parameters); !errors.Is(err, volume.ErrInvalid) || !strings.Contains(err.Error(), "readOnly") {
+		t.Errorf("an identity that isn't a class's: %v", err)
+	}
+}
+
+// nowhere keeps nothing.
+type nowhere struct{}
+
+func (nowhere) Keep(context.Context, string, volume.ID, map[string]string) error { return nil }
+func (nowhere) Drop(context.Context, string, volume.ID) error                    { return nil }

@@ -169,6 +169,10 @@ func (f fakeRequests) get(ctx context.Context, _, namespace, name string, into r
 		got, err := f.Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 		return store(into, got, err)
 	}
+	if _, ok := into.(*v1.PersistentVolume); ok {
+		got, err := f.PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
+		return store(into, got, err)
+	}
 	got, err := f.ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
 	return store(into, got, err)
 }

@@ -13,6 +13,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/strata-csi/strata/pkg/volume"
@@ -31,6 +32,78 @@ func (a *api) secret(name string) map[string][]byte {
 	}
 	a.must(err)
 	return s.Data
+}
+
+func TestSecretsAreReplacedAndNotMade(t *testing.T) {
+	eachAPI(t, func(a *api) {
+		s := NewSecrets(a.client, a.namespace)
+		if err := s.Replace(a.Context(), "pvc-1", volumeID, map[string]string{"accessKeyID": "late"}); !errors.Is(err, volume.ErrNotFound) || a.secret("pvc-1") != nil {
+			a.Errorf("replace what isn't there: %v", err)
+		}
+		if _, err := s.Kept(a.Context(), "pvc-1", volumeID); !errors.Is(err, volume.ErrNotFound) {
+			a.Errorf("read what isn't there: %v", err)
+		}
+		a.must(s.Keep(a.Context(), "pvc-1", volumeID, map[string]string{"accessKeyID": "first", "expires": "soon"}))
+		a.must(s.Replace(a.Context(), "pvc-1", volumeID, map[string]string{"accessKeyID": "second"}))
+		got, err := s.Kept(a.Context(), "pvc-1", volumeID)
+		a.must(err)
+		if len(got) != 1 || got["accessKeyID"] != "second" {
+			a.Errorf("there is %v", got)
+		}
+		if err := s.Replace(a.Context(), "pvc-1", otherID, map[string]string{"accessKeyID": "third"}); !errors.Is(err, volume.ErrExists) || strings.Contains(err.Error(), "third") {
+			a.Errorf("replace another's: %v", err)
+		}
+		if _, err := s.Kept(a.Context(), "pvc-1", otherID); !errors.Is(err, volume.ErrExists) {
+			a.Errorf("read another's: %v", err)
+		}
+		got, err = s.Read(a.Context(), a.namespace, "pvc-1")
+		a.must(err)
+		if got["accessKeyID"] != "second" {
+			a.Errorf("there is %v", got)
+		}
+		if _, err := s.Read(a.Context(), a.namespace, "none"); !errors.Is(err, volume.ErrPrecondition) || !strings.Contains(err.Error(), "Role") {
+			a.Errorf("read none: %v", err)
+		}
+	})
+}
+
+func TestVolumesWithAnAttribute(t *testing.T) {
+	eachAPI(t, func(a *api) {
+		const driver = "attributes.csi.strata.dev"
+		name := a.namespace + "-own"
+		pv := &v1.PersistentVolume{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{deletionSecretName: "strata-cold", deletionSecretNamespace: "strata"}},
+			Spec: v1.PersistentVolumeSpec{
+				Capacity: v1.ResourceList{v1.ResourceStorage: resource.MustParse("1Gi")}, AccessModes: []v1.PersistentVolumeAccessMode{v1.ReadWriteMany},
+				PersistentVolumeSource: v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{Driver: driver, VolumeHandle: a.namespace + "-handle", VolumeAttributes: map[string]string{"identity": "volume"}}},
+			},
+		}
+		made, err := a.PersistentVolumes().Create(a.Context(), pv, metav1.CreateOptions{})
+		a.must(err)
+		a.Cleanup(func() { _ = a.PersistentVolumes().Delete(context.Background(), name, metav1.DeleteOptions{}) })
+		a.volume("plain", driver, a.namespace+"-plain")
+		v := NewVolumes(a.client, driver)
+		all, err := v.WithAttribute(a.Context(), "identity")
+		a.must(err)
+		if len(all) != 1 || all[0].Name != name || all[0].Handle != a.namespace+"-handle" || all[0].SecretName != "strata-cold" || all[0].SecretNamespace != "strata" || all[0].Attributes["identity"] != "volume" {
+			a.Errorf("got %+v", all)
+		}
+		bound := func(name, handle string, want bool) {
+			a.Helper()
+			if got, err := v.Bound(a.Context(), name, handle); err != nil || got != want {
+				a.Errorf("%s bound: %t, %v", name, got, err)
+			}
+		}
+		bound(name, a.namespace+"-handle", false)
+		made.Status.Phase = v1.VolumeBound
+		_, err = a.PersistentVolumes().UpdateStatus(a.Context(), made, metav1.UpdateOptions{})
+		a.must(err)
+		if !a.real { // a real controller sees that no claim has it
+			bound(name, a.namespace+"-handle", true)
+		}
+		bound(name, "another", false)
+		bound(a.namespace+"-none", "none", false)
+	})
 }
 
 func TestSecretsOfVolumes(t *testing.T) {
