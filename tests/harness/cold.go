@@ -87,10 +87,10 @@ func NewColdControllerUntil(t testing.TB, server *s3test.Server, bucket, failpoi
 	return newColdController(t, server, bucket, failpoint)
 }
 
-// NewColdControllerInKubernetes starts a controller that keeps the credentials of volumes which have their own in a Kubernetes API.
-func NewColdControllerInKubernetes(t testing.TB, server *s3test.Server, bucket string, kube *KubeAPI) *ColdController {
+// NewColdControllerInKubernetes starts a controller that keeps the credentials of volumes which have their own in a Kubernetes API. It kills itself at the failpoint, if one is named.
+func NewColdControllerInKubernetes(t testing.TB, server *s3test.Server, bucket, failpoint string, kube *KubeAPI) *ColdController {
 	t.Helper()
-	return newColdController(t, server, bucket, "", "--kubeconfig", kube.Kubeconfig, "--namespace", kube.Namespace)
+	return newColdController(t, server, bucket, failpoint, "--kubeconfig", kube.Kubeconfig, "--namespace", kube.Namespace)
 }
 
 func newColdController(t testing.TB, server *s3test.Server, bucket, failpoint string, kube ...string) *ColdController {

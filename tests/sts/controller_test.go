@@ -22,7 +22,7 @@ func TestTheControllerKeepsCredentialsFresh(t *testing.T) {
 	l := newLab(t)
 	kube := harness.NewKubeAPI(t)
 	kube.PutSecret("strata-cold", map[string]string{secret.KeyAccessKeyID: l.key.AccessKeyID, secret.KeySecretAccessKey: l.key.SecretAccessKey})
-	first := harness.NewColdControllerInKubernetes(t, &s3test.Server{Endpoint: l.endpoint, Credentials: l.key}, l.bucket.Location().Bucket, kube)
+	first := harness.NewColdControllerInKubernetes(t, &s3test.Server{Endpoint: l.endpoint, Credentials: l.key}, l.bucket.Location().Bucket, "", kube)
 	ctx, cancel := context.WithTimeout(context.Background(), harness.Patience)
 	defer cancel()
 	const name = "pvc-kept"
@@ -43,7 +43,7 @@ func TestTheControllerKeepsCredentialsFresh(t *testing.T) {
 		Status: v1.PersistentVolumeStatus{Phase: v1.VolumeBound},
 	})
 	kube.PutSecret(name, map[string]string{secret.KeyExpires: time.Now().Add(5 * time.Minute).UTC().Format(time.RFC3339)})
-	second := harness.NewColdControllerInKubernetes(t, &s3test.Server{Endpoint: l.endpoint, Credentials: l.key}, l.bucket.Location().Bucket, kube)
+	second := harness.NewColdControllerInKubernetes(t, &s3test.Server{Endpoint: l.endpoint, Credentials: l.key}, l.bucket.Location().Bucket, "", kube)
 	var fresh map[string]string
 	for end := time.Now().Add(harness.Patience); ; time.Sleep(20 * time.Millisecond) {
 		if fresh = kube.Secrets()[name]; fresh[secret.KeyAccessKeyID] != minted[secret.KeyAccessKeyID] {
