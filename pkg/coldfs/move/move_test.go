@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -134,6 +135,25 @@ func TestAFileOfAnySizeIsMovedWithItsMetadata(t *testing.T) {
 		if now := r.head(t, "v/b"); now.ETag != o.ETag || now.Size != int64(size) || now.Metadata["name"] != "of v/a" || now.Metadata["mode"] != "33188" {
 			t.Errorf("%d bytes: told %+v, there is %+v", size, o, now)
 		}
+	}
+}
+
+// radosgw 16 lets a session copy objects, and not parts.
+func TestAFileIsMovedWhereNoPartMayBeCopied(t *testing.T) {
+	r := newRemote(t)
+	m := r.mover(t, func(o *Options) { o.PartSize = 6 << 20 })
+	refused := r.proxy.Add(s3test.Rule{Match: s3test.Match{Query: "partNumber"}, Fault: s3test.Status(http.StatusForbidden, "AccessDenied")})
+	content := strings.Repeat("0123456789abcdef", 13<<16)
+	src := r.put(t, "v/a", content)
+	o, err := m.File(t.Context(), src, "v/b", s3.Condition{})
+	if err != nil || o.Size != int64(len(content)) || !maps.Equal(o.Metadata, src.Metadata) || refused.Hits() == 0 {
+		t.Errorf("got %+v, %v; %d parts were refused", o, err, refused.Hits())
+	}
+	if all := r.all(t); len(all) != 1 || all["v/b"] != content {
+		t.Errorf("%d objects are there", len(all))
+	}
+	if uploads, err := r.b.Uploads(t.Context(), "v/"); err != nil || len(uploads) > 0 {
+		t.Errorf("uploads are left: %v, %v", uploads, err)
 	}
 }
 
