@@ -1,16 +1,20 @@
 package node
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-csi/strata/pkg/keylock"
 	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/mountpoint/mountpointtest"
+	"github.com/strata-csi/strata/pkg/tier"
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
@@ -42,6 +46,48 @@ func TestReadOnlyIsHonoured(t *testing.T) {
 				t.Errorf("%d mounts", n)
 			}
 		})
+	}
+}
+
+// renewed is a tier that takes other secrets.
+type renewed struct {
+	tier.Stager
+	got  []string
+	fail error
+}
+
+func (r *renewed) Renew(_ context.Context, _ volume.ID, path string, secrets map[string]string) error {
+	r.got = append(r.got, path+" "+secrets["token"])
+	return r.fail
+}
+
+func TestSecretsAreHandedOnWhenAVolumeIsPublishedAgain(t *testing.T) {
+	f := newFixture(t)
+	f.stage(t)
+	r := &renewed{Stager: f.stager}
+	nodes := tier.Nodes{}
+	nodes.Register(volume.Warm, r)
+	s, err := New(Config{NodeID: "n1", Tiers: nodes, Locks: new(keylock.Locks), Unmounter: mountpoint.NewUnmounter(mountpoint.NewProber(0))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := f.publishRequest()
+	for _, token := range []string{"1", "2", "", "3"} {
+		if request.Secrets = map[string]string{"token": token}; token == "" {
+			request.Secrets = nil
+		}
+		if token == "3" {
+			r.fail = volume.ErrUnavailable // a pod keeps its volume, and gets it
+		}
+		if _, err := s.NodePublishVolume(t.Context(), request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{f.staging + " 1", f.staging + " 2", f.staging + " 3"}; !slices.Equal(r.got, want) {
+		t.Errorf("handed on %q, want %q", r.got, want)
+	}
+	if n := stacked(t, f.target); n != 1 {
+		t.Errorf("%d mounts", n)
 	}
 }
 
