@@ -26,7 +26,9 @@ const (
 	scratchOwned = "e2e-scratch-owned"
 	cold         = "e2e-cold"
 	// coldWaits makes a volume only when a pod wants it.
-	coldWaits     = "e2e-cold-waits"
+	coldWaits = "e2e-cold-waits"
+	// coldOwn is made by the chart: a volume has credentials of its own.
+	coldOwn       = "strata-cold-own"
 	snapshotClass = "e2e-warm"
 
 	controllerSecret = "strata-ceph"

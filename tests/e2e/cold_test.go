@@ -3,14 +3,18 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // What is in a cold volume outlives its pods, is an object that any S3 tool reads, and goes with its claim.
@@ -118,4 +122,54 @@ func TestColdComesAndGoesWithItsPod(t *testing.T) {
 	if len(keys) > 0 {
 		t.Errorf("there are %v after the volume", keys)
 	}
+}
+
+// A cold volume with credentials of its own gets new ones while its pod works: the controller puts them into the volume's Secret, kubelet brings them to the node.
+// Here the Secret is lost, so that they come soon.
+func TestColdCredentialsAreRenewed(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	s.claim("data", coldOwn, "1Gi", corev1.ReadWriteMany)
+	p := s.busyPod("works", k.nodes[0], claimed("data", "/data"))
+	v := s.bound("data")
+	first, err := s.secret(v.Name)
+	if err != nil || len(first.Data["sessionToken"]) == 0 {
+		t.Fatalf("the volume's Secret has no session: %v", err)
+	}
+	if bytes.Equal(first.Data["accessKeyID"], []byte(k.store.key.AccessKeyID)) {
+		t.Error("the volume's Secret has the controller's access key")
+	}
+	p.goesOn(3)
+	if err := k.client.CoreV1().Secrets(driverNamespace).Delete(s.ctx, v.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.wait("the Secret is made anew", patience, func(context.Context) error {
+		again, err := s.secret(v.Name)
+		if err == nil && bytes.Equal(again.Data["accessKeyID"], first.Data["accessKeyID"]) {
+			err = errors.New("it has the same session")
+		}
+		return err
+	})
+	s.wait("the node hands them on", patience, func(ctx context.Context) error {
+		log, err := k.client.CoreV1().Pods(driverNamespace).GetLogs(s.driverPod("strata-node", p.node).Name, &corev1.PodLogOptions{Container: nodeContainer}).DoRaw(ctx)
+		if err != nil {
+			return err
+		}
+		for line := range bytes.Lines(log) {
+			if bytes.Contains(line, []byte("has new credentials")) && bytes.Contains(line, []byte(v.Spec.CSI.VolumeHandle)) {
+				return nil
+			}
+		}
+		return errors.New("strata-node doesn't say so")
+	})
+	p.goesOn(3)
+	p.remove()
+	s.deleteClaim("data")
+	s.volumeGone(v.Name)
+	s.wait("the Secret is gone with the volume", patience, func(context.Context) error {
+		if _, err := s.secret(v.Name); !apierrors.IsNotFound(err) {
+			return errors.Join(errors.New("it is there"), err)
+		}
+		return nil
+	})
 }

@@ -146,7 +146,7 @@ func (c *cluster) render(ctx context.Context, tag string) ([]*unstructured.Unstr
 		return nil, err
 	}
 	defer os.Remove(values.Name())
-	_, err = strings.NewReplacer("$MONITOR", c.ceph.Monitor, "$ENDPOINT", c.store.endpoint, "$TAG", tag).WriteString(values, string(text))
+	_, err = strings.NewReplacer("$MONITOR", c.ceph.Monitor, "$ENDPOINT", c.store.endpoint, "$ROLE", c.store.role, "$TAG", tag).WriteString(values, string(text))
 	if err := errors.Join(err, values.Close()); err != nil {
 		return nil, err
 	}

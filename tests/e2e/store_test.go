@@ -24,11 +24,16 @@ const volumesBucket = "strata"
 type store struct {
 	endpoint string
 	key      s3.Credentials
+	role     string // ARN of the one that the key may assume
 }
 
 func openStore(cephDir string) (store, error) {
 	endpoint, key, err := harness.Gateway(cephDir)
-	return store{endpoint, key}, err
+	if err != nil {
+		return store{}, err
+	}
+	role, err := harness.GatewayRole(cephDir)
+	return store{endpoint, key, role}, err
 }
 
 // bucket is a bucket as any S3 tool sees it; it is made if it isn't there.

@@ -76,6 +76,9 @@ func (s *Stager) renew(ctx context.Context, id volume.ID, path string, who crede
 	if err == nil || detached { // a detached engine stays so, and needn't be asked again
 		s.handed.note(path, who)
 	}
+	if err == nil {
+		klog.FromContext(ctx).V(2).Info("the volume's engine has new credentials", "volume", id, "path", path)
+	}
 	if detached || errors.Is(err, volume.ErrNotFound) {
 		klog.FromContext(ctx).Info("the volume is staged, and its engine keeps the credentials that it has", "volume", id, "path", path, "cause", err)
 		return nil
