@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -116,9 +118,11 @@ func TestSecretsOfANode(t *testing.T) {
 	}
 	p := s.run("has-it", k.nodes[0], claimed("data", "/data"))
 	p.sh("echo works > /data/file && sync /data/file")
-	if _, err := kubelets[0].CoreV1().Secrets(driverNamespace).Get(s.ctx, volume, metav1.GetOptions{}); err != nil {
-		t.Errorf("kubelet of %s, where the pod is, can't read the Secret: %v", p.node, err)
+	secret, err := kubelets[0].CoreV1().Secrets(driverNamespace).Get(s.ctx, volume, metav1.GetOptions{})
+	if err != nil {
+		t.Fatalf("kubelet of %s, where the pod is, can't read the Secret: %v", p.node, err)
 	}
+	s.keyIsNowhereElse(secret.Data["userKey"])
 	s.readsNoSecret(kubelets[1], driverNamespace, volume)
 	p.remove()
 	s.wait("the node may not read the Secret any more", patience, func(ctx context.Context) error {
@@ -131,6 +135,51 @@ func TestSecretsOfANode(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// keyIsNowhereElse looks for a volume's key in the objects that are made on the way from a claim to a pod, and in what the driver's pods say.
+func (s *space) keyIsNowhereElse(key []byte) {
+	s.Helper()
+	if len(key) == 0 {
+		s.Fatal("the Secret has no key")
+	}
+	core, all := k.client.CoreV1(), metav1.ListOptions{}
+	for what, list := range map[string]func() (any, error){
+		"PersistentVolumes":      func() (any, error) { return core.PersistentVolumes().List(s.ctx, all) },
+		"PersistentVolumeClaims": func() (any, error) { return core.PersistentVolumeClaims("").List(s.ctx, all) },
+		"VolumeAttachments":      func() (any, error) { return k.client.StorageV1().VolumeAttachments().List(s.ctx, all) },
+		"Pods":                   func() (any, error) { return core.Pods("").List(s.ctx, all) },
+		"Events":                 func() (any, error) { return core.Events("").List(s.ctx, all) },
+		"ConfigMaps":             func() (any, error) { return core.ConfigMaps("").List(s.ctx, all) },
+		"the driver's logs":      func() (any, error) { return s.driverLogs() },
+	} {
+		objects, err := list()
+		if err != nil {
+			s.Errorf("%s: %v", what, err)
+			continue
+		}
+		if text, err := json.Marshal(objects); err != nil || bytes.Contains(text, key) {
+			s.Errorf("%s have the key of a volume, or can't be read: %v", what, err)
+		}
+	}
+}
+
+// driverLogs are those of all containers of the driver.
+func (s *space) driverLogs() (logs []string, err error) {
+	pods, err := k.client.CoreV1().Pods(driverNamespace).List(s.ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pods.Items {
+		for _, c := range p.Spec.Containers {
+			log, err := k.client.CoreV1().Pods(driverNamespace).GetLogs(p.Name, &corev1.PodLogOptions{Container: c.Name}).DoRaw(s.ctx)
+			if err != nil {
+				return nil, fmt.Errorf("container %s of %s: %w", c.Name, p.Name, err)
+			}
+			logs = append(logs, string(log))
+		}
+	}
+	return logs, nil
 }
 
 // readsNoSecret tries to read a Secret, all of its namespace, and all there are.

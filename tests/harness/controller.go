@@ -144,6 +144,12 @@ func (c *Controller) Kill() {
 	_ = c.conn.Close()
 }
 
+// Crash ends the controller with SIGABRT: it says what all its goroutines do.
+func (c *Controller) Crash() {
+	c.process.crash()
+	_ = c.conn.Close()
+}
+
 // WaitKilled waits until a failpoint has killed the controller.
 func (c *Controller) WaitKilled(limit time.Duration) {
 	c.t.Helper()

@@ -81,7 +81,7 @@ func (n *Node) begin() {
 
 func (n *Node) config() string { return filepath.Join(n.Dir, "clusters.yaml") }
 
-// Start starts strata-node again after Kill, with a failpoint or none.
+// Start starts strata-node again after Kill or Crash, with a failpoint or none.
 func (n *Node) Start(failpoint string) {
 	n.t.Helper()
 	n.process = launchOn(n.t, n.machine, n.log, []string{"STRATA_FAILPOINT=" + failpoint}, "strata-node", append([]string{"--endpoint", "unix://" + n.Socket,
@@ -96,7 +96,14 @@ func (n *Node) Kill() {
 	_ = n.conn.Close()
 }
 
-// StartMountd starts the holder again after KillMountd.
+// Crash ends strata-node and the holder with SIGABRT: they say what all their goroutines do.
+func (n *Node) Crash() {
+	n.process.crash()
+	_ = n.conn.Close()
+	n.mountd.crash()
+}
+
+// StartMountd starts the holder again after KillMountd or Crash.
 func (n *Node) StartMountd() {
 	n.t.Helper()
 	n.mountd = launchOn(n.t, n.machine, n.mountdLog, nil, "strata-mountd", append([]string{"--socket", n.Mountd.Socket, "--state-dir", filepath.Join(n.Dir, "state"),

@@ -88,6 +88,12 @@ func (p *process) kill() {
 	<-p.done
 }
 
+// crash has the program end as by a fault of its own, with all that it then says, and waits.
+func (p *process) crash() {
+	_ = p.cmd.Process.Signal(syscall.SIGABRT)
+	<-p.done
+}
+
 // stop ends the program with SIGTERM and waits.
 func (p *process) stop(limit time.Duration) error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -16,8 +17,8 @@ import (
 	"github.com/strata-csi/strata/tests/harness"
 )
 
-// TestTheKeyIsNowhereElse: the key of a volume is in its secret, and neither in what the programs print, answer or write, nor in what
-// others on the machine can read of their processes.
+// TestTheKeyIsNowhereElse: the key of a volume is in its secret, and neither in what the programs print, answer or write, crash or not, nor in
+// what others on the machine can read of their processes.
 func TestTheKeyIsNowhereElse(t *testing.T) {
 	l := newLab(t)
 	v := l.volume("kept")
@@ -90,6 +91,25 @@ func TestTheKeyIsNowhereElse(t *testing.T) {
 			absent(fmt.Sprintf("%s of process %d", file, pid), text)
 		}
 	}
+	// What they say when they crash is searched too: ceph-fuse tells the last that it did, the others what all of their goroutines do.
+	for _, c := range node.Clients() {
+		if err := syscall.Kill(c.PID, syscall.SIGABRT); err != nil {
+			t.Fatal(err)
+		}
+		harness.Eventually(t, "ceph-fuse has crashed", harness.Patience, func() error {
+			if err := syscall.Kill(c.PID, 0); !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("process %d is there: %v", c.PID, err)
+			}
+			return nil
+		})
+	}
+	node.Crash()
+	l.controller.Crash()
+	for who, log := range map[string]string{"the controller": l.controller.Log(), "strata-node and strata-mountd": node.Log()} {
+		if !strings.Contains(log, "SIGABRT") || !strings.Contains(log, "goroutine ") {
+			t.Errorf("%s didn't say how it crashed", who)
+		}
+	}
 	absent("the log of the controller", []byte(l.controller.Log()))
 	absent("the log of the node", []byte(node.Log()))
 	if len(l.controller.Log()) == 0 || len(node.Log()) == 0 {
@@ -122,6 +142,9 @@ func TestTheKeyIsNowhereElse(t *testing.T) {
 	if files < 3 {
 		t.Errorf("looked into %d files only", files)
 	}
+	l.controller.Start("")
+	node.StartMountd()
+	node.Start("")
 	node.Unmount(v.Volume, "kept")
 	l.delete(v)
 	l.delete(other)
