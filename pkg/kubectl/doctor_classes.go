@@ -101,14 +101,20 @@ func (c Clients) storageClasses(ctx context.Context, f *facts, tiers Tiers) (che
 
 var errSecretWrong = errors.New("secret")
 
+// secretEntries are what the secrets must have that nodes are given for a volume of a tier. Other tiers give them none.
+var secretEntries = map[string][]string{
+	string(volume.Warm): {"userID", "userKey"},
+	string(volume.Cold): {"accessKeyID", "secretAccessKey"},
+}
+
 // secrets checks those that a class names, and returns the Ceph users of a warm one.
 func (c Clients) secrets(ctx context.Context, class *storagev1.StorageClass) (users []string, err error) {
-	warm := class.Parameters["tier"] == string(volume.Warm)
+	entries, needed := secretEntries[class.Parameters["tier"]]
 	stage := kubernetesPrefix + "node-stage-secret-name"
-	if warm && class.Parameters[stage] == "" {
+	if needed && class.Parameters[stage] == "" {
 		return nil, fmt.Errorf("%w: parameter %s is missing: nodes have nothing to mount with", errSecretWrong, stage)
 	}
-	if warm {
+	if needed {
 		if err := c.ownIdentity(class, stage); err != nil {
 			return nil, err
 		}
@@ -132,13 +138,16 @@ func (c Clients) secrets(ctx context.Context, class *storagev1.StorageClass) (us
 		if err != nil {
 			return users, err
 		}
-		if !warm || !strings.HasPrefix(kind, kubernetesPrefix+"node-") {
+		if !strings.HasPrefix(kind, kubernetesPrefix+"node-") {
 			continue
 		}
-		for _, entry := range []string{"userID", "userKey"} {
+		for _, entry := range entries {
 			if len(secret.Data[entry]) == 0 {
 				return users, fmt.Errorf("%w %s/%s of parameter %s has no %s", errSecretWrong, namespace, name, key, entry)
 			}
+		}
+		if class.Parameters["tier"] != string(volume.Warm) {
+			continue
 		}
 		user := strings.TrimSpace(string(secret.Data["userID"]))
 		if cluster := class.Parameters["clusterID"]; cluster != "" {

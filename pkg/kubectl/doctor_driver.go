@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/strata-csi/strata/pkg/inspect"
+	"github.com/strata-csi/strata/pkg/volume"
 )
 
 // deployFix is what mends an object that isn't as the chart makes it.
@@ -50,6 +51,12 @@ func (f *facts) csiDriver() inspect.Check {
 	scratch := slices.ContainsFunc(f.classes.is, func(s storagev1.StorageClass) bool { return s.Parameters["tier"] == "scratch" })
 	if scratch && (spec.StorageCapacity == nil || !*spec.StorageCapacity) {
 		wrong = append(wrong, "storageCapacity isn't true: the scheduler doesn't see where scratch volumes fit")
+	}
+	renewed := slices.ContainsFunc(f.classes.is, func(s storagev1.StorageClass) bool {
+		return s.Parameters["tier"] == string(volume.Cold) && s.Parameters["identity"] == "volume"
+	})
+	if renewed && (spec.RequiresRepublish == nil || !*spec.RequiresRepublish) {
+		wrong = append(wrong, "requiresRepublish isn't true: nodes get no new credentials of cold volumes with identity: volume, and those that they have end")
 	}
 	check.Result, check.Found = inspect.OK, "as the driver needs it"
 	if p := spec.FSGroupPolicy; p != nil && *p == storagev1.FileFSGroupPolicy {

@@ -57,6 +57,18 @@ func TestDoctorFinds(t *testing.T) {
 		{"fsGroupPolicy", func(w *world) {
 			object[*storagev1.CSIDriver](w, driverName).Spec.FSGroupPolicy = ptr(storagev1.FileFSGroupPolicy)
 		}, "csidriver", inspect.Warn, []string{"fsGroupPolicy"}},
+		{"no new credentials", func(w *world) { w.add(coldClass("identity", "volume")) }, "csidriver", inspect.Fail, []string{"requiresRepublish"}},
+		{"a cold class without a secret", func(w *world) {
+			c := coldClass()
+			delete(c.Parameters, kubernetesPrefix+"node-stage-secret-name")
+			w.add(c)
+		}, "storageclass strata-cold", inspect.Fail, []string{"nothing to mount with"}},
+		{"a cold class with a secret for Ceph", func(w *world) {
+			w.add(coldClass(), &corev1.Secret{ObjectMeta: inNamespace("s3"), Data: map[string][]byte{"userID": []byte("x")}})
+		}, "storageclass strata-cold", inspect.Fail, []string{"no accessKeyID"}},
+		{"a cold class whose credentials nobody makes", func(w *world) {
+			w.add(coldClass(kubernetesPrefix+"node-stage-secret-name", "${pv.name}"))
+		}, "storageclass strata-cold", inspect.Fail, []string{"made with identity: volume alone"}},
 		{"no controller", func(w *world) { drop[*appsv1.Deployment](w, controllerName) }, "controller", inspect.Fail, []string{"--namespace"}},
 		{"the controller crashes", func(w *world) {
 			object[*appsv1.Deployment](w, controllerName).Status.ReadyReplicas = 1
@@ -109,7 +121,9 @@ func TestDoctorFinds(t *testing.T) {
 		}, "node-rights", inspect.Fail, []string{"may get secrets"}},
 		{"a wrong parameter", func(w *world) { object[*storagev1.StorageClass](w, "strata-warm").Parameters["fsname"] = "x" }, "storageclass strata-warm", inspect.Fail, []string{"no parameter fsname", "kubectl delete storageclass strata-warm"}},
 		{"a wrong tier", func(w *world) { object[*storagev1.StorageClass](w, "strata-warm").Parameters["tier"] = "hot" }, "storageclass strata-warm", inspect.Fail, []string{`tier "hot" is not one of warm`}},
-		{"a tier of another release", func(w *world) { object[*storagev1.StorageClass](w, "strata-scratch").Parameters["tier"] = "cold" }, "storageclass strata-scratch", inspect.Warn, []string{"doesn't know tier cold"}},
+		{"a tier of another release", func(w *world) {
+			w.add(coldClass(), &corev1.Secret{ObjectMeta: inNamespace("s3"), Data: map[string][]byte{"accessKeyID": []byte("x"), "secretAccessKey": []byte("x")}})
+		}, "storageclass strata-cold", inspect.Warn, []string{"doesn't know tier cold"}},
 		{"scratch that is bound at once", func(w *world) { object[*storagev1.StorageClass](w, "strata-scratch").VolumeBindingMode = nil }, "storageclass strata-scratch", inspect.Fail, []string{"WaitForFirstConsumer"}},
 		{"no secret is named", func(w *world) {
 			delete(object[*storagev1.StorageClass](w, "strata-warm").Parameters, "csi.storage.k8s.io/node-stage-secret-name")
@@ -194,4 +208,14 @@ func TestDoctorFinds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// coldClass is a class of tier cold with the secret "s3"; more are parameters, name and value by turns.
+func coldClass(more ...string) *storagev1.StorageClass {
+	p := map[string]string{"tier": "cold", "endpoint": "https://s3.example.com", "bucket": "strata",
+		kubernetesPrefix + "node-stage-secret-name": "s3", kubernetesPrefix + "node-stage-secret-namespace": "strata"}
+	for i := 0; i < len(more); i += 2 {
+		p[more[i]] = more[i+1]
+	}
+	return &storagev1.StorageClass{ObjectMeta: meta("strata-cold"), Provisioner: driverName, Parameters: p}
 }
