@@ -17,10 +17,12 @@ import (
 const maxUnsteady = 2
 
 // final is what no repetition excuses: a program that crashed, data that isn't what was written, something that is left over.
-var final = []string{"panic: ", "fatal error: ", "DATA MISMATCH", "e2e: "}
+var final = []string{"panic: ", "fatal error: ", "signal: ", "DATA MISMATCH", "e2e: "}
 
-// once are tests that aren't repeated, because what they prove must hold each time: data stays or is gone, running pods notice nothing, keys are nowhere.
-var once = regexp.MustCompile(`^Test(\w+OutlivesItsPods|ScratchIsWiped|DriverFailsWhilePodsWork|HolderIsReplaced|TokenOfANode|SecretsOfANode|Reclaim\w+)\b`)
+// once are tests that aren't repeated, because what they prove must hold each time: data is what was written, stays or is gone, running pods notice nothing, keys
+// are nowhere and open nothing.
+var once = regexp.MustCompile(`^Test(\w+OutlivesItsPods|\w+SharedByTwoNodes|SnapshotRestoreCloneAndServe|ScratchIsWiped|DriverFailsWhilePodsWork|HolderIsReplaced|TokenOfANode|SecretsOfANode|` +
+	`RotateAndFence|Reclaim\w+)\b`)
 
 var failed = regexp.MustCompile(`^\s*--- FAIL: (\S+) \(`)
 
