@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"k8s.io/klog/v2"
@@ -133,12 +134,17 @@ func (p publication) ensureStaged(ctx context.Context, secrets map[string]string
 	return err
 }
 
+// renewal is how long newer secrets may take, of the time that a pod's request has.
+const renewal = 10 * time.Second
+
 // renew hands the secrets of the request on, where a tier has a use for newer ones: kubelet publishes again about once in a minute where the CSIDriver object has
 // requiresRepublish. A pod isn't kept from its volume when that fails: the volume works with the secrets that it has, or its health says that it doesn't.
 func (p publication) renew(ctx context.Context, secrets map[string]string) {
 	if p.backend.Renewer == nil || len(secrets) == 0 {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, renewal)
+	defer cancel()
 	if err := p.backend.Renewer.Renew(ctx, p.id, p.staging, secrets); err != nil {
 		klog.FromContext(ctx).Error(err, "The volume's secrets can't be handed on; it is tried again when the volume is published again", "volume", p.id, "path", p.staging)
 	}

@@ -126,11 +126,9 @@ func (m *Mover) Metadata(ctx context.Context, src s3.Object, metadata map[string
 
 // copy copies a version with new metadata and proves it.
 func (m *Mover) copy(ctx context.Context, src s3.Object, dst string, metadata map[string]string, condition s3.Condition) (s3.Object, error) {
-	if condition != (s3.Condition{}) {
-		// Not every store knows conditions of a copy's destination.
-		if err := m.check(ctx, dst, condition); err != nil {
-			return s3.Object{}, err
-		}
+	// Not every store knows conditions of a copy's destination.
+	if err := m.check(ctx, dst, condition); err != nil {
+		return s3.Object{}, err
 	}
 	o := s3.WriteOptions{Condition: condition, Metadata: maps.Clone(metadata), StorageClass: m.o.StorageClass, SSE: m.o.SSE}
 	if m.o.NoConditions {
@@ -143,7 +141,9 @@ func (m *Mover) copy(ctx context.Context, src s3.Object, dst string, metadata ma
 	} else {
 		made, err = m.inParts(ctx, src, dst, o)
 		if errors.Is(err, s3.ErrDenied) && src.Size <= s3.MaxCopySize { // radosgw 16 lets a session copy objects, and not parts
-			made, err = m.whole(ctx, src, dst, o)
+			if err = m.check(ctx, dst, condition); err == nil {
+				made, err = m.whole(ctx, src, dst, o)
+			}
 		}
 	}
 	if err != nil {
@@ -159,7 +159,11 @@ func (m *Mover) copy(ctx context.Context, src s3.Object, dst string, metadata ma
 	return got, nil
 }
 
+// check looks whether a condition of the destination is met now.
 func (m *Mover) check(ctx context.Context, dst string, condition s3.Condition) error {
+	if condition == (s3.Condition{}) {
+		return nil
+	}
 	now, err := m.o.Bucket.Head(ctx, dst)
 	switch {
 	case errors.Is(err, s3.ErrNotFound) && condition.IfMatch == "":
