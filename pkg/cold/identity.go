@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/strata-csi/strata/pkg/cold/marker"
 	"github.com/strata-csi/strata/pkg/cold/session"
@@ -70,7 +72,7 @@ func (b *Backend) mint(ctx context.Context, w wanted) (fields map[string]string,
 	case err != nil:
 		return nil, err
 	}
-	proven := r.Context.STS().Endpoint + " " + r.Context.RoleARN
+	proven := strings.Join([]string{r.Context.Endpoint, r.Context.STS().Endpoint, r.Context.RoleARN, strconv.FormatBool(r.Context.Prefix == "")}, " ")
 	if !b.checked.has(proven) {
 		if err := session.Prove(ctx, r, s, b.options.Client); err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package sts
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -35,13 +36,17 @@ func TestTheControllerKeepsCredentialsFresh(t *testing.T) {
 		t.Fatalf("the Secret has no session of an hour, but ends at %s", minted[secret.KeyExpires])
 	}
 
-	kube.PutVolume(v1.PersistentVolume{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{
-			"volume.kubernetes.io/provisioner-deletion-secret-name": "strata-cold", "volume.kubernetes.io/provisioner-deletion-secret-namespace": kube.Namespace}},
-		Spec: v1.PersistentVolumeSpec{PersistentVolumeSource: v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{
-			Driver: "csi.strata.dev", VolumeHandle: v.GetVolumeId(), VolumeAttributes: v.GetVolumeContext()}}},
-		Status: v1.PersistentVolumeStatus{Phase: v1.VolumeBound},
-	})
+	// thief is somebody's own PersistentVolume with what stands in the other.
+	const thief = "pvc-thief"
+	for _, pv := range []string{name, thief} {
+		kube.PutVolume(v1.PersistentVolume{
+			ObjectMeta: metav1.ObjectMeta{Name: pv, Annotations: map[string]string{
+				"volume.kubernetes.io/provisioner-deletion-secret-name": "strata-cold", "volume.kubernetes.io/provisioner-deletion-secret-namespace": kube.Namespace}},
+			Spec: v1.PersistentVolumeSpec{PersistentVolumeSource: v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{
+				Driver: "csi.strata.dev", VolumeHandle: strings.Replace(v.GetVolumeId(), name, pv, 1), VolumeAttributes: v.GetVolumeContext()}}},
+			Status: v1.PersistentVolumeStatus{Phase: v1.VolumeBound},
+		})
+	}
 	kube.PutSecret(name, map[string]string{secret.KeyExpires: time.Now().Add(5 * time.Minute).UTC().Format(time.RFC3339)})
 	second := harness.NewColdControllerInKubernetes(t, &s3test.Server{Endpoint: l.endpoint, Credentials: l.key}, l.bucket.Location().Bucket, "", kube)
 	var fresh map[string]string
@@ -52,6 +57,15 @@ func TestTheControllerKeepsCredentialsFresh(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("the Secret isn't renewed:\n%s", second.Log())
 		}
+	}
+	harness.Eventually(t, "the thief is refused", harness.Patience, func() error {
+		if !strings.Contains(second.Log(), `is that of PersistentVolume \"`+name+`\"`) {
+			return errors.New("the controller doesn't say so")
+		}
+		return nil
+	})
+	if stolen, ok := kube.Secrets()[thief]; ok {
+		t.Errorf("whoever makes a PersistentVolume gets the credentials of the volume that it names: they end at %s", stolen[secret.KeyExpires])
 	}
 	if time.Until(session.Expires(fresh)) < 50*time.Minute {
 		t.Errorf("the new credentials end at %s", fresh[secret.KeyExpires])

@@ -9,12 +9,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/klog/v2"
 
+	"github.com/strata-csi/strata/pkg/cold/marker"
 	"github.com/strata-csi/strata/pkg/cold/secret"
 	"github.com/strata-csi/strata/pkg/cold/session"
 	"github.com/strata-csi/strata/pkg/cold/volumecontext"
@@ -29,6 +31,8 @@ const (
 	lookEvery = 2 * time.Minute
 	// width is how many volumes are renewed at once.
 	width = 4
+	// patience is how long one volume's renewal may take, so that a store that doesn't answer keeps no other waiting for long.
+	patience = 20 * time.Second
 	// skew is how far the store's clock may be ahead of ours before an end that it names is doubted.
 	skew = time.Minute
 )
@@ -63,9 +67,11 @@ type Secrets interface {
 	Replace(ctx context.Context, name string, id volume.ID, fields map[string]string) error
 	// Keep makes it too.
 	Keep(ctx context.Context, name string, id volume.ID, fields map[string]string) error
+	// Drop removes it; one that isn't there is no error.
+	Drop(ctx context.Context, name string, id volume.ID) error
 }
 
-// Options are those of a Renewer. All but Client and Now are required.
+// Options are those of a Renewer. All but Client, Now, Owned and Mint are required.
 type Options struct {
 	Volumes Volumes
 	Secrets Secrets
@@ -73,6 +79,8 @@ type Options struct {
 	Client  s3.Options
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
+	// Owned tells whether a volume is what its PersistentVolume says; nil: owned, which asks the store.
+	Owned func(ctx context.Context, r session.Request, o s3.Options) error
 	// Mint is session.Mint, which it is when nil.
 	Mint func(ctx context.Context, r session.Request, o s3.Options) (s3.Session, error)
 }
@@ -110,6 +118,9 @@ func New(o Options) *Renewer {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Owned == nil {
+		o.Owned = owned
+	}
 	if o.Mint == nil {
 		o.Mint = session.Mint
 	}
@@ -139,12 +150,14 @@ func (r *Renewer) Look(ctx context.Context) error {
 		return err
 	}
 	there := map[string]bool{}
+	r.firstToEnd(volumes)
+	var silent silent
 	var group errgroup.Group
 	group.SetLimit(width)
 	for _, v := range volumes {
 		there[v.Name] = true
 		group.Go(func() error {
-			r.report(ctx, v, r.renew(ctx, v))
+			r.report(ctx, v, r.renew(ctx, v, &silent))
 			return nil
 		})
 	}
@@ -164,50 +177,115 @@ func (r *Renewer) Look(ctx context.Context) error {
 	return nil
 }
 
+// firstToEnd orders volumes by when the credentials end that they are known to have; what isn't known comes first.
+func (r *Renewer) firstToEnd(volumes []Volume) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	slices.SortStableFunc(volumes, func(a, b Volume) int { return r.known[a.Name].expires.Compare(r.known[b.Name].expires) })
+}
+
+// silent are the endpoints that didn't answer in a look, with how: the volumes that come after aren't tried there.
+type silent struct{ endpoints sync.Map }
+
+func (s *silent) asked(endpoint string, err error) {
+	if errors.Is(err, s3.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		s.endpoints.Store(endpoint, err)
+	}
+}
+
+func (s *silent) is(endpoint string) error {
+	if err, ok := s.endpoints.Load(endpoint); ok {
+		return fmt.Errorf("%s isn't asked, as it didn't answer for another volume just now: %w", endpoint, err.(error))
+	}
+	return nil
+}
+
 // errGone: the volume is being deleted.
 var errGone = errors.New("no claim has it")
 
 // renew renews the credentials of a volume if they are due.
-func (r *Renewer) renew(ctx context.Context, v Volume) error {
+func (r *Renewer) renew(ctx context.Context, v Volume, silent *silent) error {
 	c, err := volumecontext.Parse(v.ID, v.Context)
 	if err != nil || c.Identity == volumecontext.IdentityShared {
 		return err
 	}
-	if k, ok := r.see(v.Name); ok && !k.due(r.o.Now()) {
-		return nil // nobody needs be asked
-	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	fields, err := r.o.Secrets.Kept(ctx, v.Name, v.ID)
 	missing := errors.Is(err, volume.ErrNotFound)
-	if err != nil && !missing {
+	switch {
+	case missing: // by DeleteVolume, or by mistake
+		if err := r.bound(ctx, v); err != nil {
+			return err
+		}
+	case err != nil:
 		return err
-	}
-	if !missing && !r.note(v.Name, session.Expires(fields), c.CredentialsLifetime, false).due(r.o.Now()) {
+	case !r.note(v.Name, session.Expires(fields), c.CredentialsLifetime, false).due(r.o.Now()):
 		return nil
 	}
 	request, err := r.request(ctx, v, c)
 	if err != nil {
 		return err
 	}
-	s, err := r.o.Mint(ctx, request, r.o.Client)
-	if err != nil {
+	if err := errors.Join(silent.is(c.Endpoint), silent.is(c.STS().Endpoint)); err != nil {
 		return err
 	}
-	replace := r.o.Secrets.Replace
-	if missing {
-		if bound, err := r.o.Volumes.Bound(ctx, v.Name, v.ID); err != nil || !bound {
-			return errors.Join(err, errGone)
-		}
-		replace = r.o.Secrets.Keep
+	if err := r.o.Owned(ctx, request, r.o.Client); err != nil {
+		silent.asked(c.Endpoint, err)
+		return err
+	}
+	s, err := r.o.Mint(ctx, request, r.o.Client)
+	if err != nil {
+		silent.asked(c.STS().Endpoint, err)
+		return err
 	}
 	fresh := session.Fields(request, s)
-	if err := replace(ctx, v.Name, v.ID, fresh); errors.Is(err, volume.ErrNotFound) {
-		return errGone // removed just now; if by mistake, the next look makes it
-	} else if err != nil {
+	if missing {
+		err = r.o.Secrets.Keep(ctx, v.Name, v.ID, fresh)
+		if err == nil && errors.Is(r.bound(ctx, v), errGone) { // DeleteVolume may have come in between
+			err = errors.Join(r.o.Secrets.Drop(ctx, v.Name, v.ID), errGone)
+		}
+	} else if err = r.o.Secrets.Replace(ctx, v.Name, v.ID, fresh); errors.Is(err, volume.ErrNotFound) {
+		err = errGone // removed just now; if by mistake, the next look makes it
+	}
+	if err != nil {
 		return err
 	}
 	r.note(v.Name, session.Expires(fresh), c.CredentialsLifetime, true)
 	r.count(true)
 	klog.FromContext(ctx).V(2).Info("A volume has new credentials", "volume", v.ID, "expires", s.Expires)
+	return nil
+}
+
+// bound is nil when a claim has the volume, errGone when none has.
+func (r *Renewer) bound(ctx context.Context, v Volume) error {
+	bound, err := r.o.Volumes.Bound(ctx, v.Name, v.ID)
+	if err == nil && !bound {
+		err = errGone
+	}
+	return err
+}
+
+// owned reads the volume's marker. Whoever may make a PersistentVolume chooses what stands in it, but not what the controller wrote below the prefix when it made the volume: whose it is.
+func owned(ctx context.Context, r session.Request, o s3.Options) error {
+	c := r.Context
+	bucket, err := s3.Open(r.Class.Fill(c.Location()), func() s3.Credentials { return r.Class.Credentials }, o)
+	if err != nil {
+		return err
+	}
+	defer bucket.Close()
+	m, _, err := marker.Read(ctx, bucket, c.Prefix)
+	switch {
+	case errors.Is(err, s3.ErrNotFound), errors.Is(err, s3.ErrNoBucket):
+		return fmt.Errorf("%w: there is no volume below prefix %q of bucket %s that the driver made", volume.ErrPrecondition, c.Prefix, c.Bucket)
+	case err != nil:
+		return err
+	case m.State != marker.Ready:
+		return errGone
+	case m.PV != r.Volume || m.Identity != c.Identity:
+		return fmt.Errorf("%w: the volume below prefix %q of bucket %s is that of PersistentVolume %q with identity %q, not of %s with %q: credentials are made for that alone",
+			volume.ErrPrecondition, c.Prefix, c.Bucket, m.PV, m.Identity, r.Volume, c.Identity)
+	}
 	return nil
 }
 
@@ -226,13 +304,6 @@ func (r *Renewer) request(ctx context.Context, v Volume, c volumecontext.Context
 		return session.Request{}, err
 	}
 	return session.Request{Volume: v.Name, Context: c, Class: class}, nil
-}
-
-func (r *Renewer) see(name string) (known, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	k, ok := r.known[name]
-	return k, ok
 }
 
 // note remembers what a Secret has, and returns it. What was seen before is known for longer.
@@ -255,7 +326,13 @@ func (r *Renewer) count(done bool) {
 
 // report tells of a failure when it begins and when it ends.
 func (r *Renewer) report(ctx context.Context, v Volume, err error) {
-	if errors.Is(err, errGone) || ctx.Err() != nil {
+	if ctx.Err() != nil {
+		return
+	}
+	if errors.Is(err, errGone) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.failing, v.Name)
 		return
 	}
 	r.mu.Lock()

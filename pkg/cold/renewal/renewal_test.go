@@ -13,11 +13,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/strata-csi/strata/pkg/cold/marker"
 	"github.com/strata-csi/strata/pkg/cold/secret"
 	"github.com/strata-csi/strata/pkg/cold/session"
 	"github.com/strata-csi/strata/pkg/cold/volumecontext"
 	"github.com/strata-csi/strata/pkg/events"
 	"github.com/strata-csi/strata/pkg/s3"
+	"github.com/strata-csi/strata/pkg/s3/s3test"
 	"github.com/strata-csi/strata/pkg/tier"
 	"github.com/strata-csi/strata/pkg/volume"
 )
@@ -27,7 +29,9 @@ type world struct {
 	mu      sync.Mutex
 	now     time.Time
 	minted  int
+	asked   int // how often a session was wanted
 	fail    error
+	owned   error // what the store says of the volume
 	volumes []Volume
 	bound   map[string]bool
 	secrets map[string]map[string]string
@@ -55,6 +59,7 @@ func (w *world) add(name string) {
 func (w *world) mint(_ context.Context, r session.Request, _ s3.Options) (s3.Session, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.asked++
 	if w.fail != nil {
 		return s3.Session{}, w.fail
 	}
@@ -94,6 +99,13 @@ func (w *world) Keep(_ context.Context, name string, _ volume.ID, fields map[str
 	return nil
 }
 
+func (w *world) Drop(_ context.Context, name string, _ volume.ID) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.secrets, name)
+	return nil
+}
+
 func (w *world) Claim(_ context.Context, _ string, reason events.Reason, _ string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -103,7 +115,8 @@ func (w *world) Pod(context.Context, tier.Pod, events.Reason, string) {}
 
 // controller has a clock that is off by some time.
 func (w *world) controller(off *time.Duration) *Renewer {
-	return New(Options{Volumes: w, Secrets: w, Tell: w, Mint: w.mint, Now: func() time.Time { return w.now.Add(*off) }})
+	return New(Options{Volumes: w, Secrets: w, Tell: w, Mint: w.mint, Now: func() time.Time { return w.now.Add(*off) },
+		Owned: func(context.Context, session.Request, s3.Options) error { return w.owned }})
 }
 
 func look(t *testing.T, r *Renewer) {
@@ -246,14 +259,83 @@ func TestASecretThatIsGone(t *testing.T) {
 	look(t, r)
 	delete(w.secrets, "pvc-1")
 	w.bound["pvc-1"] = false // DeleteVolume has removed it
-	w.now = w.now.Add(31 * time.Minute)
 	look(t, r)
-	if _, ok := w.secrets["pvc-1"]; ok || len(w.told) > 0 {
+	if _, ok := w.secrets["pvc-1"]; ok || w.asked > 1 || len(w.told) > 0 {
 		t.Errorf("the secret of a volume that is being deleted is made again; told %v", w.told)
 	}
+	w.now = w.now.Add(time.Minute)
 	w.bound["pvc-1"] = true // somebody has removed it by mistake
 	look(t, r)
 	if w.left("pvc-1") != time.Hour {
 		t.Errorf("%s left", w.left("pvc-1"))
+	}
+	// An older one comes back, from a backup.
+	w.secrets["pvc-1"][secret.KeyExpires] = w.now.Add(20 * time.Minute).Format(time.RFC3339)
+	look(t, r)
+	if w.left("pvc-1") != time.Hour {
+		t.Errorf("%s left", w.left("pvc-1"))
+	}
+}
+
+// A volume that fails and is then deleted fails no more.
+func TestAVolumeThatIsDeletedDoesNotFail(t *testing.T) {
+	w := newWorld()
+	r := w.controller(new(time.Duration))
+	w.now, w.owned = w.now.Add(31*time.Minute), volume.ErrPrecondition
+	look(t, r)
+	if len(r.failing) != 1 || w.asked > 1 {
+		t.Fatalf("%d fail, asked %d times", len(r.failing), w.asked)
+	}
+	delete(w.secrets, "pvc-1")
+	w.bound["pvc-1"] = false
+	look(t, r)
+	if len(r.failing) != 0 {
+		t.Error("it fails still")
+	}
+}
+
+// A store that doesn't answer is asked for a few volumes, and the others' are told that.
+func TestASilentStoreIsAskedForFewVolumes(t *testing.T) {
+	w := newWorld()
+	for i := range 20 {
+		w.add(fmt.Sprint("pvc-other-", i))
+	}
+	r := w.controller(new(time.Duration))
+	w.now, w.fail, w.asked = w.now.Add(31*time.Minute), s3.ErrUnavailable, 0
+	look(t, r)
+	if w.asked > width || len(r.failing) != 21 || len(w.told) != 21 {
+		t.Errorf("asked %d times, %d fail, %d are told", w.asked, len(r.failing), len(w.told))
+	}
+}
+
+// What a PersistentVolume says is held against the marker that the controller wrote.
+func TestWhoseAVolumeIs(t *testing.T) {
+	server := s3test.Start(t)
+	bucket := server.Bucket(t)
+	mine := marker.Marker{Name: "pvc-1", Owner: volume.Owner{PV: "pvc-1"}, Identity: volumecontext.IdentityVolume}
+	reader, going := mine, mine
+	reader.Identity, going.State = volumecontext.IdentityReader, marker.Deleting
+	for prefix, m := range map[string]marker.Marker{"mine/": mine, "reader/": reader, "going/": going} {
+		if _, err := marker.Write(t.Context(), bucket, prefix, m, s3.Condition{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		pv, prefix string
+		want       error
+	}{
+		"its own":                    {"pvc-1", "mine/", nil},
+		"another's":                  {"pvc-2", "mine/", volume.ErrPrecondition},
+		"one that may only be read":  {"pvc-1", "reader/", volume.ErrPrecondition},
+		"one that is being deleted":  {"pvc-1", "going/", errGone},
+		"a prefix without a volume":  {"pvc-1", "other/", volume.ErrPrecondition},
+		"the bucket around them all": {"pvc-1", "", volume.ErrPrecondition},
+	} {
+		l := bucket.Location()
+		r := session.Request{Volume: c.pv, Context: volumecontext.Context{Endpoint: l.Endpoint, Bucket: l.Bucket, Prefix: c.prefix, PathStyle: true, Identity: volumecontext.IdentityVolume}}
+		r.Class.Credentials = server.Credentials
+		if err := owned(t.Context(), r, s3.Options{}); !errors.Is(err, c.want) || err != nil && c.want == nil {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
 	}
 }

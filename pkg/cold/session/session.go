@@ -68,10 +68,15 @@ func Prove(ctx context.Context, r Request, s s3.Session, o s3.Options) error {
 	} else if err != nil {
 		return err
 	}
+	// What no volume's policy allows. To list all of the bucket is the right of a volume that has it for itself.
+	beyond := map[string]func() error{"list the unfinished uploads of": func() error { _, err := bucket.Uploads(ctx, c.Prefix); return err }}
 	if c.Prefix != "" {
-		err := mustRefuse(func() error { _, err := bucket.List(ctx, s3.ListRequest{Max: 1}); return err })
+		beyond["list all of"] = func() error { _, err := bucket.List(ctx, s3.ListRequest{Max: 1}); return err }
+	}
+	for what, do := range beyond {
+		err := mustRefuse(do)
 		if errors.Is(err, errObeyed) {
-			return fmt.Errorf("%w: the store doesn't hold a session to its policy: credentials for %q list the whole bucket %s. identity: volume is of no use there", volume.ErrPrecondition, c.Prefix, c.Bucket)
+			return fmt.Errorf("%w: the store doesn't hold a session to its policy: credentials for %q %s bucket %s. identity: volume is of no use there", volume.ErrPrecondition, c.Prefix, what, c.Bucket)
 		}
 		if err != nil {
 			return err
