@@ -91,7 +91,7 @@ func (c *cluster) applySecrets(ctx context.Context) error {
 			StringData: map[string]string{"keyring": fencing},
 		},
 		c.stageSecret(driverNamespace),
-		c.store.secret(coldSecret),
+		c.store.secret(driverNamespace),
 	} {
 		u, err := convert(o)
 		if err != nil {

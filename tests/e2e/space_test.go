@@ -35,7 +35,7 @@ type space struct {
 
 var notName = regexp.MustCompile(`[^a-z0-9]+`)
 
-// newSpace makes a namespace, with the node-stage secret in it. With the test everything in it is deleted, and must be gone from
+// newSpace makes a namespace, with the secrets of classes that have one for each team in it. With the test everything in it is deleted, and must be gone from
 // Kubernetes and from Ceph.
 func newSpace(t testing.TB) *space {
 	t.Helper()
@@ -61,6 +61,7 @@ func newSpace(t testing.TB) *space {
 	})
 	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.name}})
 	s.create(k.stageSecret(s.name))
+	s.create(k.store.secret(s.name))
 	s.wait("the namespace has its service account", patience, func(ctx context.Context) error {
 		_, err := k.client.CoreV1().ServiceAccounts(s.name).Get(ctx, "default", metav1.GetOptions{})
 		return err

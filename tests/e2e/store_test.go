@@ -45,10 +45,10 @@ func (s store) bucket(ctx context.Context, name string) (*s3.Bucket, error) {
 	return b, b.Create(ctx)
 }
 
-// secret is one that classes and volumes of tier cold name.
-func (s store) secret(name string) *corev1.Secret {
+// secret is one that classes and volumes of tier cold name: the driver's, or that of a team's namespace.
+func (s store) secret(namespace string) *corev1.Secret {
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: driverNamespace},
+		ObjectMeta: metav1.ObjectMeta{Name: coldSecret, Namespace: namespace},
 		StringData: map[string]string{"accessKeyID": s.key.AccessKeyID, "secretAccessKey": s.key.SecretAccessKey},
 	}
 }
