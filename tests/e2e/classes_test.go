@@ -25,7 +25,7 @@ const (
 	// scratchOwned names its file system, so that kubelet gives volumes to the fsGroup of their pods.
 	scratchOwned = "e2e-scratch-owned"
 	cold         = "e2e-cold"
-	// coldWaits makes a volume only when a pod wants it, with the key of the claim's namespace.
+	// coldWaits makes a volume only when a pod wants it, and nodes have the key of the claim's namespace.
 	coldWaits = "e2e-cold-waits"
 	// coldOwn is made by the chart: a volume has credentials of its own.
 	coldOwn       = "strata-cold-own"
@@ -66,7 +66,6 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		return p
 	}
 	onNode := []string{"node-stage", "node-publish"}
-	storeSteps := append([]string{"provisioner", "controller-expand"}, onNode...)
 	// own is as in the chart's class: a volume has an identity of its own. With shared, all of a namespace are mounted with one.
 	own := func(more ...string) map[string]string {
 		return parameters(map[string]string{"tier": "warm", "team": "${pvc.namespace}", "identity": "volume"}, "${pv.name}", driverNamespace, onNode, more)
@@ -81,7 +80,7 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 	}
 	inStore := func(more ...string) map[string]string {
 		return parameters(map[string]string{"tier": "cold", "team": "${pvc.namespace}", "endpoint": c.store.endpoint, "bucket": volumesBucket},
-			coldSecret, driverNamespace, storeSteps, more)
+			coldSecret, driverNamespace, append([]string{"provisioner", "controller-expand"}, onNode...), more)
 	}
 	local := func(class string) map[string]string { return map[string]string{"tier": "scratch", "class": class} }
 	for _, err := range []error{
@@ -90,7 +89,7 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		class(warmOptions, shared(), options),
 		class(warmWrong, own("pool", "no-such-pool"), nil),
 		class(cold, inStore(), nil),
-		class(coldWaits, parameters(inStore(), coldSecret, "${pvc.namespace}", storeSteps, nil), waits),
+		class(coldWaits, parameters(inStore(), coldSecret, "${pvc.namespace}", onNode, nil), waits),
 		class(scratch, local("default"), nil),
 		class(scratchLoop, local("loop"), nil),
 		class(scratchSmall, local("small"), nil),
