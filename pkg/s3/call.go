@@ -4,12 +4,13 @@ package s3
 
 import (
 	"context"
-	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -26,6 +27,7 @@ type call struct {
 	attempts int
 	pause    time.Duration
 	region   string
+	endpoint string
 
 	// unanswered: an attempt ended without a verdict, so that the store may have obeyed it all the same.
 	unanswered bool
@@ -37,7 +39,7 @@ func (b *Bucket) call(verb, key string) *call {
 	if key != "" {
 		what = fmt.Sprintf("%s %q in bucket %s", verb, key, b.location.Bucket)
 	}
-	return &call{what: what, attempts: b.options.Attempts, pause: b.options.Pause, region: b.location.Region}
+	return &call{what: what, attempts: b.options.Attempts, pause: b.options.Pause, region: b.location.Region, endpoint: b.location.Endpoint}
 }
 
 // options is an option of the library's calls.
@@ -59,7 +61,7 @@ func (c *call) IsErrorRetryable(err error) bool {
 	c.last = err
 	if kind == ErrUnavailable {
 		c.unanswered = true
-		return !isUntrusted(err)
+		return true
 	}
 	if code(err) == "ConditionalRequestConflict" || code(err) == "OperationAborted" { // another write of the key is under way, perhaps our own first attempt
 		return true
@@ -105,10 +107,11 @@ func (c *call) wrap(ctx context.Context, err error) error {
 			text += fmt.Sprintf("; the bucket is in region %s, and requests are signed for %s", region, c.region)
 		}
 	}
-	if isUntrusted(err) {
-		text += "; caBundle must have the certificate of the authority that signed the endpoint's"
+	kind := kindOf(err)
+	if kind == ErrUntrusted {
+		text += "; " + c.remedy(err)
 	}
-	return c.failed(kindOf(err), text)
+	return c.failed(kind, text)
 }
 
 func (c *call) failed(kind error, text string) error {
@@ -124,9 +127,21 @@ func code(err error) string {
 	return ""
 }
 
-func isUntrusted(err error) bool {
-	var certificate *tls.CertificateVerificationError
-	return errors.As(err, &certificate)
+// remedy says what to do about a certificate that isn't trusted. It names the endpoint, since that of STS can be another.
+func (c *call) remedy(err error) string {
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &name):
+		text := fmt.Sprintf("%s must be given by a name that its certificate is for", c.endpoint)
+		if u, err := url.Parse(c.endpoint); err == nil && strings.HasSuffix(name.Host, "."+u.Hostname()) {
+			text += ", or pathStyle be true: the bucket's name is a part of the host's otherwise"
+		}
+		return text
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return fmt.Sprintf("the certificate of %s, or that of an authority in caBundle, must be renewed, or the clock here be set", c.endpoint)
+	}
+	return fmt.Sprintf("caBundle must have, in PEM, the certificate of the authority that signed that of %s", c.endpoint)
 }
 
 // detail is what the store answered, without the library's words around it.

@@ -4,6 +4,7 @@ package s3
 // in it.
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -26,9 +27,17 @@ var (
 	ErrInvalid = errors.New("invalid S3 request")
 	// ErrUnavailable: no answer, or none that is of use (5xx, SlowDown, broken connections, a body that is too short), after all retries.
 	ErrUnavailable = errors.New("the store doesn't answer")
+	// ErrUntrusted: the endpoint shows a certificate that isn't for it, or that no authority of Location.CABundle (or of the system) vouches for. Nothing was sent to it. It is
+	// ErrUnavailable, too, but not repeated: a certificate doesn't change in seconds.
+	ErrUntrusted error = untrusted{}
 	// ErrFull: the store has no room for it (507, QuotaExceeded).
 	ErrFull = errors.New("the store is full")
 )
+
+type untrusted struct{}
+
+func (untrusted) Error() string { return "the store's certificate isn't trusted" }
+func (untrusted) Unwrap() error { return ErrUnavailable }
 
 // kinds are the codes that say more than the status they come with (Amazon S3 API Reference, "Error responses"; radosgw's and versitygw's own).
 var kinds = map[string]error{
@@ -68,6 +77,10 @@ var kinds = map[string]error{
 
 // kindOf tells which of the package's errors an error of the library is.
 func kindOf(err error) error {
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		return ErrUntrusted
+	}
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		if kind := kinds[api.ErrorCode()]; kind != nil {

@@ -17,7 +17,7 @@ type Location struct {
 	Region string
 	// PathStyle: the bucket is named in the path, not in the host name.
 	PathStyle bool
-	// CABundle are the PEM certificates that the endpoint's is checked against; empty: the system's.
+	// CABundle are certificates of authorities, in PEM; one of them must vouch for the endpoint's. Those of the system count where it is empty alone.
 	CABundle []byte
 	Bucket   string
 }

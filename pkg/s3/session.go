@@ -50,7 +50,7 @@ func AssumeRole(ctx context.Context, l Location, p Provider, r SessionRequest, o
 	o = o.withDefaults()
 	t := newTransport(roots, o)
 	defer t.base.CloseIdleConnections()
-	c := &call{what: "assume role " + r.Role, attempts: o.Attempts, pause: o.Pause, region: l.Region}
+	c := &call{what: "assume role " + r.Role, attempts: o.Attempts, pause: o.Pause, region: l.Region, endpoint: l.Endpoint}
 	client := sts.New(sts.Options{
 		AppID:        "strata",
 		BaseEndpoint: aws.String(l.Endpoint),

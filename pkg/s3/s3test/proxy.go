@@ -87,6 +87,11 @@ type FaultProxy struct {
 // Proxy starts a proxy before the store at target (http://HOST:PORT). It ends with the test.
 func Proxy(t testing.TB, target string) *FaultProxy {
 	t.Helper()
+	return start(t, target, (*httptest.Server).Start)
+}
+
+func start(t testing.TB, target string, listen func(*httptest.Server)) *FaultProxy {
+	t.Helper()
 	u, err := url.Parse(target)
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +101,8 @@ func Proxy(t testing.TB, target string) *FaultProxy {
 		target: u, ctx: ctx, chance: rand.New(rand.NewPCG(1, 2)),
 		base: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
 	}
-	server := httptest.NewServer(p)
+	server := httptest.NewUnstartedServer(p)
+	listen(server)
 	p.Endpoint = server.URL
 	t.Cleanup(func() {
 		cancel()
