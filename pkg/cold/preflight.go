@@ -113,6 +113,8 @@ func (s site) classify(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", volume.ErrExhausted, err)
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", volume.ErrDeadline, err)
+	case errors.Is(err, s3.ErrUntrusted): // it says itself what to do, and of which endpoint
+		return fmt.Errorf("%w: %w", volume.ErrPrecondition, err)
 	case errors.Is(err, s3.ErrUnavailable):
 		return fmt.Errorf("%w: %w; is %s the right endpoint, and can the controller reach it?", volume.ErrUnavailable, err, s.endpoint)
 	case errors.Is(err, s3.ErrConflict):

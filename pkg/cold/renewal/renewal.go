@@ -188,6 +188,9 @@ func (r *Renewer) firstToEnd(volumes []Volume) {
 type silent struct{ endpoints sync.Map }
 
 func (s *silent) asked(endpoint string, err error) {
+	if errors.Is(err, s3.ErrUntrusted) { // by the Secret of one class, at once: another may have the right caBundle
+		return
+	}
 	if errors.Is(err, s3.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 		s.endpoints.Store(endpoint, err)
 	}

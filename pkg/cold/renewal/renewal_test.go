@@ -306,6 +306,12 @@ func TestASilentStoreIsAskedForFewVolumes(t *testing.T) {
 	if w.asked > width || len(r.failing) != 21 || len(w.told) != 21 {
 		t.Errorf("asked %d times, %d fail, %d are told", w.asked, len(r.failing), len(w.told))
 	}
+	// A Secret with a wrong caBundle is the matter of its own volumes.
+	w.fail, w.asked = s3.ErrUntrusted, 0
+	look(t, r)
+	if w.asked != 21 {
+		t.Errorf("a store whose certificate one doesn't trust is asked %d times", w.asked)
+	}
 }
 
 // What a PersistentVolume says is held against the marker that the controller wrote.
