@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,6 +153,7 @@ func TestOpenRefuses(t *testing.T) {
 		{Endpoint: "https://s3.example.com/", Bucket: "data"}, {Endpoint: "https://s3.example.com?x", Bucket: "data"},
 		{Endpoint: "https://s3.example.com", Bucket: ""}, {Endpoint: "https://s3.example.com", Bucket: "a/b"}, {Endpoint: "https://s3.example.com", Bucket: ".."},
 		{Endpoint: "https://s3.example.com", Bucket: "data", CABundle: []byte("x")},
+		{Endpoint: "https://s3.example.com", Bucket: "data", CABundle: slices.Concat(s3test.NewAuthority(t).PEM, make([]byte, s3.MaxCABundle))},
 	} {
 		if _, err := s3.Open(l, who, s3.Options{}); !errors.Is(err, s3.ErrInvalid) {
 			t.Errorf("%+v: %v", l, err)

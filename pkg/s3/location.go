@@ -22,6 +22,10 @@ type Location struct {
 	Bucket   string
 }
 
+// MaxCABundle is the most that a CABundle may have, in bytes: some ten certificates. It goes with every mount to the node's holder of mounts, whose messages have a limit
+// (pkg/mountd), and would otherwise fail there alone.
+const MaxCABundle = 16 << 10
+
 // DefaultRegion is the region that a Location without one has.
 const DefaultRegion = "us-east-1"
 
@@ -44,8 +48,11 @@ func (l Location) check() (roots *x509.CertPool, err error) {
 	case !bucketNames.MatchString(l.Bucket):
 		return nil, fmt.Errorf("%w: %q is no name of a bucket: 3 to 63 letters, digits, dots and hyphens, a letter or digit first and last", ErrInvalid, l.Bucket)
 	}
-	if len(l.CABundle) == 0 {
+	switch n := len(l.CABundle); {
+	case n == 0:
 		return nil, nil
+	case n > MaxCABundle:
+		return nil, fmt.Errorf("%w: the CA bundle has %d bytes; at most %d are allowed: give the certificates of the authorities alone that the endpoint's is signed by", ErrInvalid, n, MaxCABundle)
 	}
 	roots = x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(l.CABundle) {

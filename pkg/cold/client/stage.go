@@ -63,7 +63,11 @@ func (s *Stager) Stage(ctx context.Context, spec tier.StageSpec) error {
 
 // settings are the configuration of the volume's engine, without what strata-mountd has to say about it.
 func settings(id volume.ID, d demand, of secret.Secret) (json.RawMessage, error) {
-	raw, err := json.Marshal(d.engine(id, of))
+	engine := d.engine(id, of)
+	if err := engine.Store.Check(); err != nil { // the context has been checked, what the secret adds has not
+		return nil, fmt.Errorf("%w: the secret: %w", volume.ErrInvalid, err)
+	}
+	raw, err := json.Marshal(engine)
 	if err != nil {
 		return nil, err
 	}

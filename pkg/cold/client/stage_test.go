@@ -21,6 +21,8 @@ import (
 	"github.com/strata-csi/strata/pkg/mountd"
 	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/mountpoint/mountpointtest"
+	"github.com/strata-csi/strata/pkg/s3"
+	"github.com/strata-csi/strata/pkg/s3/s3test"
 	"github.com/strata-csi/strata/pkg/tier/tiertest"
 	"github.com/strata-csi/strata/pkg/volume"
 )
@@ -51,6 +53,7 @@ func TestWhatTheHolderIsAskedFor(t *testing.T) {
 	spec := f.spec()
 	spec.Options = []string{"ro", "noatime", "noatime"}
 	spec.Secrets[secret.KeySessionToken] = "token"
+	spec.Secrets[secret.KeyCABundle] = string(s3test.NewAuthority(t).PEM)
 	wantError(t, f.Stage(t.Context(), spec), nil)
 	got := f.holder.started[0]
 	if got.Mountpoint != f.dir || got.Source != "strata:"+string(shared) || !got.ReadOnly || !slices.Equal(got.Options, []string{"noatime"}) {
@@ -58,7 +61,8 @@ func TestWhatTheHolderIsAskedFor(t *testing.T) {
 	}
 	var c config.Config
 	engineOf(t, got, &c)
-	if c.Volume != string(shared) || c.Store.Endpoint != "http://127.0.0.1:9000" || c.Store.Bucket != "data" || c.Prefix != "team/vol/" || !c.ReadOnly {
+	if c.Volume != string(shared) || c.Store.Endpoint != "http://127.0.0.1:9000" || c.Store.Bucket != "data" || c.Prefix != "team/vol/" || !c.ReadOnly ||
+		string(c.Store.CABundle) != spec.Secrets[secret.KeyCABundle] {
 		t.Errorf("the engine is told %+v", c)
 	}
 	for _, ofTheNode := range []string{"cacheDir", "cacheLimit", "cacheReserve", "memoryLimit", testSecret} {
@@ -75,6 +79,13 @@ func TestWhatTheHolderIsAskedFor(t *testing.T) {
 	}
 }
 
+// bundle are secrets with a CA bundle.
+func bundle(text string) map[string]string {
+	s := secrets()
+	s[secret.KeyCABundle] = text
+	return s
+}
+
 func TestStageRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		context map[string]string
@@ -82,13 +93,15 @@ func TestStageRefuses(t *testing.T) {
 		secrets map[string]string
 		says    string
 	}{
-		"no secret":                {secrets: map[string]string{}, says: "node-stage-secret-name"},
-		"no secret access key":     {secrets: map[string]string{secret.KeyAccessKeyID: "key"}, says: "secretAccessKey"},
-		"another tier's secret":    {secrets: map[string]string{"userID": "u", "userKey": testSecret}, says: "accessKeyID"},
-		"another volume's prefix":  {context: map[string]string{"bucket": ""}, says: "bucket"},
-		"a flag nobody knows":      {options: []string{"noatim"}, says: "noatime"},
-		"a setting of the engine":  {options: []string{"uid=5"}, says: "parameters of the StorageClass"},
-		"a flag that adds a right": {options: []string{"suid"}, says: "nosuid"},
+		"no secret":                      {secrets: map[string]string{}, says: "node-stage-secret-name"},
+		"no secret access key":           {secrets: map[string]string{secret.KeyAccessKeyID: "key"}, says: "secretAccessKey"},
+		"another tier's secret":          {secrets: map[string]string{"userID": "u", "userKey": testSecret}, says: "accessKeyID"},
+		"a bundle without a certificate": {secrets: bundle("PEM"), says: "CA bundle has no certificate"},
+		"a bundle that is too large":     {secrets: bundle(strings.Repeat("x", s3.MaxCABundle+1)), says: "at most 16384"},
+		"another volume's prefix":        {context: map[string]string{"bucket": ""}, says: "bucket"},
+		"a flag nobody knows":            {options: []string{"noatim"}, says: "noatime"},
+		"a setting of the engine":        {options: []string{"uid=5"}, says: "parameters of the StorageClass"},
+		"a flag that adds a right":       {options: []string{"suid"}, says: "nosuid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
