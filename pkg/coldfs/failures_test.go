@@ -44,6 +44,7 @@ func TestStart(t *testing.T) {
 		{"no such bucket", "another", coldfstest.Options{}, control.CodeNotFound},
 		{"a wrong key", name, coldfstest.Options{Credentials: &wrong}, control.CodeDenied},
 		{"nobody answers", name, coldfstest.Options{Endpoint: "http://127.0.0.1:9"}, control.CodeUnreachable},
+		{"a certificate that nobody trusts", name, coldfstest.Options{Endpoint: s3test.NewAuthority(t).Proxy(t, server.Endpoint, s3test.Front{}).Endpoint}, control.CodeUnreachable},
 		{"a prefix that is none", name, coldfstest.Options{Config: func(c *config.Config) { c.Prefix = "x" }}, control.CodeInvalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {

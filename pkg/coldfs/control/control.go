@@ -28,7 +28,7 @@ const MaxMessage = 64 << 10
 const (
 	CodeDenied      = "denied"      // the store refuses the credential
 	CodeNotFound    = "not-found"   // no such bucket
-	CodeUnreachable = "unreachable" // the endpoint doesn't answer
+	CodeUnreachable = "unreachable" // the endpoint doesn't answer, or its certificate isn't trusted
 	CodeInvalid     = "invalid"     // the configuration makes no sense
 	CodeFailed      = "failed"      // anything else
 )
