@@ -24,11 +24,12 @@ COPY --from=source /src ./
 ARG VERSION=devel
 RUN make VERSION="${VERSION}" strata-controller
 
-# Needs no privilege: it speaks to Ceph over the network and to its sidecars over a socket. Nothing in either image gains
+# Needs no privilege: it speaks to Ceph and to S3 stores over the network and to its sidecars over a socket; ca-certificates
+# are the authorities that the stores' certificates are checked against. Nothing in either image gains
 # privileges by a file's mode, and what installing leaves behind differs from build to build.
 FROM ${BASE_IMAGE} AS controller
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends librados2 libcephfs2 \
+ && apt-get install --yes --no-install-recommends ca-certificates librados2 libcephfs2 \
  && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
  && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
 COPY --from=build-controller /src/bin/strata-controller /usr/local/bin/
@@ -44,10 +45,10 @@ LABEL org.opencontainers.image.title="strata-controller" \
 # Root, because it mounts. The same image runs the holder of mounts, with strata-mountd as its command, which starts the engines
 # of cold volumes as an ordinary user. The programs are
 # those that the tiers call: ceph-fuse for warm volumes, lvm and the tools of ext4 and XFS for scratch volumes, and for
-# an operator's eyes the tools of btrfs.
+# an operator's eyes the tools of btrfs. The engines check the stores' certificates against ca-certificates.
 FROM ${BASE_IMAGE} AS node
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends ceph-fuse fuse3 mount util-linux e2fsprogs xfsprogs btrfs-progs lvm2 \
+ && apt-get install --yes --no-install-recommends ca-certificates ceph-fuse fuse3 mount util-linux e2fsprogs xfsprogs btrfs-progs lvm2 \
  && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
  && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
 COPY --from=build-node /src/bin/strata-node /src/bin/strata-mountd /src/bin/strata-coldfs /usr/local/bin/

@@ -34,6 +34,9 @@ var fileTools = map[string]call{
 	"lvm":        {[]string{"/usr/sbin/lvm", "version"}, "LVM version"},
 }
 
+// authorities are those that the certificates of S3 stores are checked against without a caBundle, where Go looks for them first (crypto/x509, root_linux.go).
+var authorities = call{[]string{"/bin/cat", "/etc/ssl/certs/ca-certificates.crt"}, "-----BEGIN CERTIFICATE-----"}
+
 // promises are by target of the Dockerfile.
 func promises() map[string]promise {
 	node := promise{
@@ -47,6 +50,7 @@ func promises() map[string]promise {
 			{[]string{"mount", "--version"}, "util-linux"},
 			{[]string{"losetup", "--version"}, "util-linux"},
 			{[]string{"btrfs", "--version"}, "btrfs-progs"},
+			authorities,
 		},
 		libraries: []string{"/usr/bin/ceph-fuse", "/usr/sbin/lvm", "/usr/sbin/mkfs.ext4", "/usr/sbin/mkfs.xfs"},
 	}
@@ -57,7 +61,7 @@ func promises() map[string]promise {
 		"node": node,
 		"controller": {
 			user: nonroot, entrypoint: "/usr/local/bin/strata-controller",
-			calls:     []call{{[]string{"/usr/local/bin/strata-controller", "--version"}, "dev-"}},
+			calls:     []call{{[]string{"/usr/local/bin/strata-controller", "--version"}, "dev-"}, authorities},
 			libraries: []string{"/usr/local/bin/strata-controller"},
 		},
 	}
