@@ -3,8 +3,12 @@ package coldfs_test
 // What stat shows, and where it is kept.
 
 import (
+	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -81,6 +85,88 @@ func TestAttributesAreKept(t *testing.T) {
 }
 
 // The metadata of a large file is in its upload from the beginning: setting it at the end would be a copy of the whole object.
+// A mount for a group shows everything as that group's, whatever the store has, and keeps that of what is made in it.
+func TestAMountForAGroup(t *testing.T) {
+	const group, user = 2000, 1000
+	plain := mount(t, coldfstest.Options{Config: func(c *config.Config) { c.UID, c.GID, c.DirMode, c.FileMode = 7, 8, 0o750, 0o640 }})
+	for _, err := range []error{
+		os.Mkdir(plain.Path("closed"), 0o700), os.WriteFile(plain.Path("closed", "secret"), []byte("before"), 0o600),
+		os.Symlink("closed", plain.Path("link")), os.Chown(plain.Path("closed", "secret"), 11, 12),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	plain.put(t, "vol/other", "of another client")
+	grouped := plain.again(t, coldfstest.Options{Config: func(c *config.Config) {
+		*c = plain.Config
+		g := uint32(group)
+		c.MountGroup = &g
+	}})
+	stat := func(v *volume, name string) unix.Stat_t {
+		t.Helper()
+		var st unix.Stat_t
+		if err := unix.Lstat(v.Path(name), &st); err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	want := func(v *volume, name string, mode, uid, gid uint32) {
+		t.Helper()
+		if st := stat(v, name); st.Mode&0o7777 != mode || st.Uid != uid || st.Gid != gid {
+			t.Errorf("%s: mode %o of %d:%d, want %o of %d:%d", name, st.Mode&0o7777, st.Uid, st.Gid, mode, uid, gid)
+		}
+	}
+	want(grouped, "", 0o2770, 7, group)
+	want(grouped, "other", 0o660, 7, group)
+	want(grouped, "closed", 0o2770, 0, group)
+	want(grouped, "closed/secret", 0o660, 11, group)
+	want(grouped, "link", 0o777, 0, group)
+	entries, err := os.ReadDir(grouped.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || info.Sys().(*syscall.Stat_t).Gid != group {
+			t.Errorf("by the listing %s is %+v, %v", e.Name(), info, err)
+		}
+	}
+	// Nobody but a member of the group may.
+	if err := os.Chmod(filepath.Dir(grouped.Path()), 0o711); err != nil { // of the test's directory, for others to pass
+		t.Fatal(err)
+	}
+	as := func(groups []uint32, script string) ([]byte, error) {
+		cmd := exec.Command("sh", "-c", "umask 077; "+script)
+		cmd.Dir = "/"
+		cmd.Env = append(os.Environ(), "V="+grouped.Path())
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, Groups: groups}}
+		return cmd.CombinedOutput()
+	}
+	if out, err := as(nil, `cat "$V/closed/secret"`); err == nil {
+		t.Errorf("a stranger reads %q", out)
+	}
+	if out, err := as([]uint32{group}, `cat "$V/closed/secret" && echo after >"$V/closed/secret" && mkdir "$V/closed/made" && echo new >"$V/closed/made/file"`); err != nil || string(out) != "before" {
+		t.Fatalf("a member of the group: %q, %v", out, err)
+	}
+	want(grouped, "closed/made", 0o2770, user, group)
+	want(grouped, "closed/made/file", 0o660, user, group)
+	if err := errors.Join(os.Chmod(grouped.Path("other"), 0o400), os.Chown(grouped.Path("other"), 13, 14)); err != nil {
+		t.Fatal(err)
+	}
+	want(grouped, "other", 0o460, 13, group)
+	// Others see what is in the store: what was there as it was, and what the group has made as its own.
+	later := plain.again(t, coldfstest.Options{Config: func(c *config.Config) { *c = plain.Config }})
+	want(later, "", 0o750, 7, 8)
+	want(later, "closed", 0o700, 0, 0)
+	want(later, "closed/secret", 0o600, 11, 12)
+	want(later, "closed/made", 0o2770, user, group)
+	want(later, "closed/made/file", 0o660, user, group)
+	want(later, "other", 0o400, 13, 14)
+	if got := plain.object(t, "vol/closed/secret"); string(got) != "after\n" {
+		t.Errorf("the content is %q", got)
+	}
+}
+
 func TestALargeFileIsSentOnce(t *testing.T) {
 	v, p := proxied(t)
 	f, err := os.Create(v.Path("large"))

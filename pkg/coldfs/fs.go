@@ -247,6 +247,22 @@ func (f *FS) fallback(dir bool, modified time.Time) attributes.Attributes {
 	return a
 }
 
+// shown is what stat says of attributes. A mount that was made for a group is all that group's: nothing is changed in the store for it, which would be a copy of
+// each object, and other mounts show what the store has.
+func (f *FS) shown(a attributes.Attributes) attributes.Attributes {
+	if f.config.MountGroup == nil {
+		return a
+	}
+	a.GID = *f.config.MountGroup
+	switch a.Type() {
+	case unix.S_IFDIR:
+		a.Mode |= unix.S_ISGID | 0o070
+	case unix.S_IFREG:
+		a.Mode |= 0o060
+	}
+	return a
+}
+
 // new is what a program of the caller makes in a directory: its own, of the directory's group if that has the bit for it.
 func (f *FS) new(parent *node, mode uint32, caller fuse.Caller) attributes.Attributes {
 	p := parent.Value
@@ -259,7 +275,7 @@ func (f *FS) new(parent *node, mode uint32, caller fuse.Caller) attributes.Attri
 			a.Mode |= unix.S_ISGID
 		}
 	}
-	return a
+	return f.shown(a)
 }
 
 // counters are what the metrics of the file system are made of.

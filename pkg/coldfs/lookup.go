@@ -348,7 +348,8 @@ func (f *FS) entry(n *node, out *fuse.EntryOut) {
 // attributes writes what stat shows. n.Value.mu is held.
 func (f *FS) attributes(n *node, out *fuse.Attr) {
 	i := n.Value
-	*out = fuse.Attr{Ino: n.Ino, Mode: i.attr.Mode, Nlink: 1, Owner: fuse.Owner{Uid: i.attr.UID, Gid: i.attr.GID}}
+	a := f.shown(i.attr)
+	*out = fuse.Attr{Ino: n.Ino, Mode: a.Mode, Nlink: 1, Owner: fuse.Owner{Uid: a.UID, Gid: a.GID}}
 	if i.dir {
 		out.Nlink = 2
 	} else {

@@ -59,10 +59,6 @@ func (f *facts) csiDriver() inspect.Check {
 		wrong = append(wrong, "requiresRepublish isn't true: nodes get no new credentials of cold volumes with identity: volume, and those that they have end")
 	}
 	check.Result, check.Found = inspect.OK, "as the driver needs it"
-	if p := spec.FSGroupPolicy; p != nil && *p == storagev1.FileFSGroupPolicy {
-		check.Result, check.Found = inspect.Warn, "fsGroupPolicy is File: kubelet goes through every file of every volume when a pod with an fsGroup starts"
-		check.Fix = deployFix + ", with csiDriver.fsGroupPolicy: ReadWriteOnceWithFSType"
-	}
 	if len(wrong) > 0 {
 		check.Result, check.Found, check.Fix = inspect.Fail, strings.Join(wrong, "; "), deployFix
 	}

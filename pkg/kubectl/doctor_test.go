@@ -54,9 +54,6 @@ func TestDoctorFinds(t *testing.T) {
 		{"podInfoOnMount", func(w *world) { object[*storagev1.CSIDriver](w, driverName).Spec.PodInfoOnMount = nil }, "csidriver", inspect.Fail, []string{"podInfoOnMount"}},
 		{"no inline volumes", func(w *world) { object[*storagev1.CSIDriver](w, driverName).Spec.VolumeLifecycleModes = nil }, "csidriver", inspect.Fail, []string{"lacks Ephemeral"}},
 		{"seLinuxMount", func(w *world) { object[*storagev1.CSIDriver](w, driverName).Spec.SELinuxMount = ptr(true) }, "csidriver", inspect.Fail, []string{"seLinuxMount"}},
-		{"fsGroupPolicy", func(w *world) {
-			object[*storagev1.CSIDriver](w, driverName).Spec.FSGroupPolicy = ptr(storagev1.FileFSGroupPolicy)
-		}, "csidriver", inspect.Warn, []string{"fsGroupPolicy"}},
 		{"no new credentials", func(w *world) { w.add(coldClass("identity", "volume")) }, "csidriver", inspect.Fail, []string{"requiresRepublish"}},
 		{"a cold class without a secret", func(w *world) {
 			c := coldClass()

@@ -108,6 +108,15 @@ func (c *coldFS) check(s Spec) string {
 	return ""
 }
 
+// mountGroup is the group that the volume is mounted for; 0: none.
+func mountGroup(s Spec) uint32 {
+	var c struct {
+		MountGroup uint32 `json:"mountGroup"`
+	}
+	_ = json.Unmarshal(s.Engine, &c) // what is wrong with it the engine says
+	return c.MountGroup
+}
+
 // configuration is what the engine reads: that of the volume with the node's settings. It isn't taken apart any further: an engine that doesn't know a setting
 // says so itself.
 func (c *coldFS) configuration(s Spec) ([]byte, error) {

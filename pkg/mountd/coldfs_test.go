@@ -116,6 +116,7 @@ func TestHowAnEngineIsStarted(t *testing.T) {
 	h := newHolder(t)
 	s := h.coldSpec("good")
 	s.ReadOnly = true
+	s.Engine = append(s.Engine[:len(s.Engine)-1], `,"mountGroup":2000}`...)
 	st := h.mustStartCold(s)
 	want := fmt.Sprintf("user 65534 with first, cache %s of %d, memory %d, read-only true\n", filepath.Join(h.dir, "cache"), 1<<30, 256<<20)
 	if log := h.engineLog(); !strings.Contains(log, want) {
@@ -140,7 +141,7 @@ func TestHowAnEngineIsStarted(t *testing.T) {
 	if dir.Uid != 65534 || dir.Mode&0o777 != 0o700 {
 		t.Errorf("the cache directory is user %d's with mode %o", dir.Uid, dir.Mode)
 	}
-	if m, _, err := mountpoint.Find(s.Mountpoint); err != nil || !m.ReadOnly() {
+	if m, _, err := mountpoint.Find(s.Mountpoint); err != nil || !m.ReadOnly() || !slices.Contains(m.SuperOptions, "group_id=2000") {
 		t.Errorf("%+v, %v", m, err)
 	}
 	h.checkMemoryGroup(st.PID)

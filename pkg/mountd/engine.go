@@ -74,7 +74,8 @@ func (e *engine) mount() error {
 		flag |= unix.MS_RDONLY
 	}
 	// The kernel checks the modes (default_permissions), for it knows all groups of a pod's processes; everybody may come (allow_other).
-	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions", fd)
+	// The group is shown in the mount table and means nothing else here.
+	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=%d,allow_other,default_permissions", fd, mountGroup(e.spec))
 	if err := unix.Mount(e.spec.Source, e.spec.Mountpoint, fsType, flag, data); err != nil {
 		return fmt.Errorf("%w: mount: %w", ErrFailed, err)
 	}

@@ -112,8 +112,9 @@ func TestCapabilitiesAndTopologyAreThoseOfTheTiers(t *testing.T) {
 	}
 	always := []csi.NodeServiceCapability_RPC_Type{
 		csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME, csi.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+		csi.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP,
 	}
-	looks := append(always[:2:2], csi.NodeServiceCapability_RPC_GET_VOLUME_STATS, csi.NodeServiceCapability_RPC_GET_VOLUME_HEALTH)
+	looks := append(always[:3:3], csi.NodeServiceCapability_RPC_GET_VOLUME_STATS, csi.NodeServiceCapability_RPC_GET_VOLUME_HEALTH)
 	for name, c := range map[string]struct {
 		server   *Server
 		has      []csi.NodeServiceCapability_RPC_Type
@@ -122,7 +123,7 @@ func TestCapabilitiesAndTopologyAreThoseOfTheTiers(t *testing.T) {
 		"a tier that only stages":     {one(t, Config{NodeID: "n:1"}, bare{f.stager}), always, nil},
 		"one that looks":              {one(t, Config{NodeID: "n1"}, f.stager), looks, nil},
 		"with topology":               {one(t, Config{NodeID: "n1", Topology: true}, f.stager), looks, map[string]string{tier.NodeKey: "n1"}},
-		"local disks and another one": {f.Server, append(looks[:4:4], csi.NodeServiceCapability_RPC_EXPAND_VOLUME), map[string]string{tier.NodeKey: "n1", "csi.strata.dev/scratch-loop": "true"}},
+		"local disks and another one": {f.Server, append(looks[:5:5], csi.NodeServiceCapability_RPC_EXPAND_VOLUME), map[string]string{tier.NodeKey: "n1", "csi.strata.dev/scratch-loop": "true"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := c.server.NodeGetCapabilities(t.Context(), &csi.NodeGetCapabilitiesRequest{})

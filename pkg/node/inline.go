@@ -119,7 +119,7 @@ func (s *Server) checkInline(req *csi.NodePublishVolumeRequest) (tier.InlineSpec
 		return spec, fmt.Errorf("%w: an inline volume takes no secrets; remove nodePublishSecretRef", volume.ErrInvalid)
 	}
 	spec = tier.InlineSpec{
-		ID: req.GetVolumeId(), Path: target, FSType: want.fsType, Options: want.options, ReadOnly: want.readOnly || req.GetReadonly(),
+		ID: req.GetVolumeId(), Path: target, FSType: want.fsType, Options: want.options, ReadOnly: want.readOnly || req.GetReadonly(), Group: want.group,
 	}
 	spec.Attributes, spec.Pod, err = splitContext(req.GetVolumeContext())
 	return spec, err

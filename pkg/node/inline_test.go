@@ -65,11 +65,12 @@ func TestAnInlineVolumeIsAsItIsAskedFor(t *testing.T) {
 	r.VolumeCapability.GetMount().FsType = "xfs"
 	r.VolumeCapability.GetMount().MountFlags = []string{"noatime"}
 	r.Secrets = map[string]string{tokens: "eyJ-secret"} // where kubelet puts them with serviceAccountTokenInSecrets
+	r.VolumeCapability.GetMount().VolumeMountGroup = "2000"
 	r.Readonly = true
 	for range 2 {
 		wantError(t, f.publishWith(t, r), nil)
 	}
-	if got := f.disks.Published()[0]; got.FSType != "xfs" || !reflect.DeepEqual(got.Options, []string{"noatime"}) || !got.ReadOnly {
+	if got := f.disks.Published()[0]; got.FSType != "xfs" || got.Group == nil || *got.Group != 2000 || !reflect.DeepEqual(got.Options, []string{"noatime"}) || !got.ReadOnly {
 		t.Errorf("got %+v", got)
 	}
 	wantError(t, write(t, f.target), unix.EROFS)
@@ -104,7 +105,7 @@ func TestInlineRequestsThatAreRefused(t *testing.T) {
 		"no capability":             {func(r *csi.NodePublishVolumeRequest) { r.VolumeCapability = nil }, "volume_capability", nil},
 		"raw block":                 {func(r *csi.NodePublishVolumeRequest) { r.VolumeCapability = block(rwo) }, "raw block", nil},
 		"a mount group": {func(r *csi.NodePublishVolumeRequest) {
-			r.VolumeCapability.GetMount().VolumeMountGroup = "1"
+			r.VolumeCapability.GetMount().VolumeMountGroup = "-1"
 		}, "volume_mount_group", nil},
 		"a forged key":    {func(r *csi.NodePublishVolumeRequest) { r.VolumeContext["csi.storage.k8s.io/pv.name"] = "s3cret" }, "pv.name", nil},
 		"the bare prefix": {func(r *csi.NodePublishVolumeRequest) { r.VolumeContext["csi.storage.k8s.io/"] = "s3cret" }, "Kubernetes' own", nil},

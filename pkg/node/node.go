@@ -89,6 +89,7 @@ func (s *Server) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRe
 	types := []csi.NodeServiceCapability_RPC_Type{
 		csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME,
 		csi.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+		csi.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP,
 	}
 	if s.any(func(b tier.NodeBackend) bool { return b.UsageReporter != nil }) {
 		types = append(types, csi.NodeServiceCapability_RPC_GET_VOLUME_STATS)

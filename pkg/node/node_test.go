@@ -227,7 +227,7 @@ func TestNodeInfo(t *testing.T) {
 		wantError(t, err, volume.ErrInvalid)
 	}
 	caps, err := f.NodeGetCapabilities(t.Context(), &csi.NodeGetCapabilitiesRequest{})
-	if err != nil || len(caps.GetCapabilities()) != 4 {
+	if err != nil || len(caps.GetCapabilities()) != 5 {
 		t.Errorf("got %v, %v", caps, err)
 	}
 }

@@ -50,6 +50,11 @@ func (s *Server) publishStaged(ctx context.Context, req *csi.NodePublishVolumeRe
 	if err != nil || published {
 		return err
 	}
+	if p.group != nil && p.backend.GroupChecker != nil {
+		if err := p.backend.GroupChecker.CheckGroup(p.stageSpec()); err != nil {
+			return err
+		}
+	}
 	if p.oncePerNode {
 		if err := p.checkOnly(ctx); err != nil {
 			return err
@@ -66,6 +71,11 @@ type publication struct {
 	access
 	stagedReadOnly bool // how the access mode says it is staged
 	context        map[string]string
+}
+
+// stageSpec is how the volume is staged for the request, without its secrets.
+func (p publication) stageSpec() tier.StageSpec {
+	return tier.StageSpec{ID: p.id, Path: p.staging, Context: p.context, Options: p.options, ReadOnly: p.stagedReadOnly, Block: p.block, Group: p.group}
 }
 
 func (s *Server) checkPublish(req *csi.NodePublishVolumeRequest) (publication, error) {
@@ -120,9 +130,9 @@ func (p publication) ensureStaged(ctx context.Context, secrets map[string]string
 	if err := checkMountDir("staging_target_path", p.staging); err != nil {
 		return err
 	}
-	err := p.backend.Stage(ctx, tier.StageSpec{
-		ID: p.id, Path: p.staging, Context: p.context, Secrets: secrets, Options: p.options, ReadOnly: p.stagedReadOnly, Block: p.block,
-	})
+	spec := p.stageSpec()
+	spec.Secrets = secrets
+	err := p.backend.Stage(ctx, spec)
 	if len(secrets) == 0 && errors.Is(err, volume.ErrInvalid) { // the context was checked: it is the secrets that are wanted
 		code := volume.ErrUnavailable
 		if errors.Is(cause, volume.ErrNotFound) {

@@ -53,7 +53,7 @@ func (s *Server) NodeStageVolume(ctx context.Context, req *csi.NodeStageVolumeRe
 	}
 	err = backend.Stage(ctx, tier.StageSpec{
 		ID: id, Path: path, Context: req.GetVolumeContext(), Secrets: req.GetSecrets(),
-		Options: want.options, ReadOnly: want.readOnly, Block: want.block,
+		Options: want.options, ReadOnly: want.readOnly, Block: want.block, Group: want.group,
 	})
 	if err != nil {
 		return nil, err

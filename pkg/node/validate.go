@@ -5,6 +5,7 @@ package node
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -19,6 +20,7 @@ type access struct {
 	block       bool // as a raw block device; nothing below is set then
 	fsType      string
 	options     []string
+	group       *uint32 // that the files shall belong to; nil: none is asked for
 }
 
 // missing is the error of a required field that is empty.
@@ -35,8 +37,9 @@ func checkCapability(c *csi.VolumeCapability) (access, error) {
 	if !a.block && c.GetMount() == nil {
 		return access{}, fmt.Errorf("%w: volume_capability has no access type", volume.ErrInvalid)
 	}
-	if c.GetMount().GetVolumeMountGroup() != "" {
-		return access{}, fmt.Errorf("%w: volume_mount_group is not supported: the driver doesn't have the VOLUME_MOUNT_GROUP capability", volume.ErrInvalid)
+	var err error
+	if a.group, err = readGroup(c.GetMount().GetVolumeMountGroup()); err != nil {
+		return access{}, err
 	}
 	switch mode := c.GetAccessMode().GetMode(); mode {
 	case csi.VolumeCapability_AccessMode_SINGLE_NODE_READER_ONLY, csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY:
@@ -49,6 +52,22 @@ func checkCapability(c *csi.VolumeCapability) (access, error) {
 		return access{}, fmt.Errorf("%w: access mode %s is not known", volume.ErrInvalid, mode)
 	}
 	return a, nil
+}
+
+// noGroup is (gid_t)-1, by which the kernel understands that a group is to stay as it is (chown(2)).
+const noGroup = 1<<32 - 1
+
+// readGroup reads a volume_mount_group: the number of a group, as kubelet gives a pod's fsGroup. A name would mean another group on each node.
+func readGroup(s string) (*uint32, error) {
+	if s == "" {
+		return nil, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || n == noGroup {
+		return nil, fmt.Errorf("%w: volume_mount_group %.80q is not the number of a group, 0 to %d", volume.ErrInvalid, s, noGroup-1)
+	}
+	group := uint32(n)
+	return &group, nil
 }
 
 // checkPath wants a path that means one place whoever reads it: absolute, without "..", "." or doubled slashes, and

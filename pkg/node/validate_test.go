@@ -13,7 +13,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	f := newFixture(t)
 	block := &csi.VolumeCapability{AccessType: &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}, AccessMode: capability(rwx).AccessMode}
 	group := capability(rwx)
-	group.GetMount().VolumeMountGroup = "1000"
+	group.GetMount().VolumeMountGroup = "users"
 	flags := capability(rwx)
 	flags.GetMount().MountFlags = []string{"nonsense"}
 	type publish = csi.NodePublishVolumeRequest
@@ -33,7 +33,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"raw block":                   {publish: func(r *publish) { r.VolumeCapability = block }, stage: func(r *stage) { r.VolumeCapability = block }, says: "raw block"},
 		"no access type":              {publish: func(r *publish) { r.VolumeCapability.AccessType = nil }, stage: func(r *stage) { r.VolumeCapability.AccessType = nil }, says: "access type"},
 		"no access mode":              {publish: func(r *publish) { r.VolumeCapability.AccessMode = nil }, stage: func(r *stage) { r.VolumeCapability.AccessMode = nil }, says: "access mode"},
-		"a mount group":               {publish: func(r *publish) { r.VolumeCapability = group }, stage: func(r *stage) { r.VolumeCapability = group }, says: "volume_mount_group"},
+		"a group's name":              {publish: func(r *publish) { r.VolumeCapability = group }, stage: func(r *stage) { r.VolumeCapability = group }, says: "volume_mount_group"},
 		"mount options of no backend": {publish: func(r *publish) { r.VolumeCapability = flags }, stage: func(r *stage) { r.VolumeCapability = flags }, says: "nonsense"},
 		"a bad context":               {publish: func(r *publish) { r.VolumeContext = map[string]string{"a": "b"} }, stage: func(r *stage) { r.VolumeContext = map[string]string{"a": "b"} }},
 		"no staging path to stage":    {stage: func(r *stage) { r.StagingTargetPath = "" }, says: "staging_target_path"},

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/strata-csi/strata/pkg/journal"
 	"github.com/strata-csi/strata/pkg/keylock"
 	"github.com/strata-csi/strata/pkg/mountpoint"
@@ -179,7 +181,7 @@ func TestAVolumeIsEmptyWheneverItIsStaged(t *testing.T) {
 		if entries, err := os.ReadDir(s.Path); err != nil || len(entries) != 0 {
 			t.Fatalf("%v, %v", entries, err)
 		}
-		if fi, err := os.Stat(s.Path); err != nil || fi.Mode().Perm() != rootMode {
+		if fi, err := os.Stat(s.Path); err != nil || fi.Mode().Perm() != 0o777 {
 			t.Fatalf("root directory: %v, %v", fi, err)
 		}
 		n.must(os.WriteFile(filepath.Join(s.Path, "x"), nil, 0o600))
@@ -194,6 +196,32 @@ func TestAVolumeIsEmptyWheneverItIsStaged(t *testing.T) {
 	if w := append(n.disks[0].wiped, n.disks[1].wiped...); len(w) != 2 || w[0] != disk.WipeZero {
 		t.Errorf("wiped %v", w)
 	}
+}
+
+func TestTheGroupOfAVolumeIsThatOfItsFirstPod(t *testing.T) {
+	n := newNode(t)
+	s := n.spec("a", 64*mib)
+	first, second := uint32(2000), uint32(3000)
+	for _, group := range []*uint32{&first, &second, nil} {
+		s.Group = group
+		n.must(n.Stage(t.Context(), s))
+		n.start()
+		s.Group = &second
+		n.must(n.Stage(t.Context(), s)) // for another pod
+		n.must(unix.Unmount(s.Path, 0))
+		n.must(n.Stage(t.Context(), s)) // mounted once more, it is the same volume
+		var st unix.Stat_t
+		n.must(unix.Stat(s.Path, &st))
+		wantGroup, wantMode := uint32(0), uint32(0o777)
+		if group != nil {
+			wantGroup, wantMode = *group, 0o2777
+		}
+		if st.Uid != 0 || st.Gid != wantGroup || st.Mode&0o7777 != wantMode {
+			t.Errorf("%d:%d with mode %o, want 0:%d with %o", st.Uid, st.Gid, st.Mode&0o7777, wantGroup, wantMode)
+		}
+		n.must(n.Unstage(t.Context(), s.ID, s.Path))
+	}
+	n.clean()
 }
 
 func TestInline(t *testing.T) {

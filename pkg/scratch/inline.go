@@ -24,7 +24,7 @@ func (b *Backend) PublishInline(ctx context.Context, spec tier.InlineSpec) error
 	}
 	return b.ensure(ctx, record{
 		ID: spec.ID, Name: nameOf(spec.ID), Phase: creating, Boot: b.boot, Class: want.Class.Name, Pool: want.Class.Pool, Size: want.Size,
-		ReadOnly: spec.ReadOnly, Wipe: want.Class.Wipe, Path: spec.Path, Inline: true, Pod: spec.Pod, Created: now(),
+		ReadOnly: spec.ReadOnly, Group: spec.Group, Wipe: want.Class.Wipe, Path: spec.Path, Inline: true, Pod: spec.Pod, Created: now(),
 	}, want.Class)
 }
 

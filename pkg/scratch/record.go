@@ -37,6 +37,7 @@ type record struct {
 	Size     int64     `json:"size"`
 	Block    bool      `json:"block,omitempty"`
 	ReadOnly bool      `json:"readOnly,omitempty"`
+	Group    *uint32   `json:"group,omitempty"` // of its root directory; nil: root's
 	Wipe     disk.Wipe `json:"wipe"`
 	Path     string    `json:"path"`          // where it is, or will be, mounted
 	Inline   bool      `json:"inline"`        // made by PublishInline

@@ -33,7 +33,7 @@ func (b *Backend) Stage(ctx context.Context, spec tier.StageSpec) error {
 	b.mu.Unlock()
 	return b.ensure(ctx, record{
 		ID: string(spec.ID), Name: name, Phase: creating, Boot: b.boot, Class: class.Name, Pool: class.Pool, Size: size,
-		Block: spec.Block, ReadOnly: spec.ReadOnly, Wipe: class.Wipe, Path: spec.Path, Created: now(),
+		Block: spec.Block, ReadOnly: spec.ReadOnly, Group: spec.Group, Wipe: class.Wipe, Path: spec.Path, Created: now(),
 	}, class)
 }
 

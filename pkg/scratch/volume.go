@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -103,8 +104,13 @@ func mode(readOnly bool) string {
 	return "read-write"
 }
 
-// rootMode is that of the volume's root directory: whatever user the pod runs as may write, as in an emptyDir.
-const rootMode = 0o777
+// root is the volume's root directory: whatever user the pod runs as may write, as in an emptyDir. What is made in one with a group belongs to that.
+func (r record) root() disk.Root {
+	if r.Group == nil {
+		return disk.Root{Mode: 0o777}
+	}
+	return disk.Root{Mode: 0o777 | fs.ModeSetgid, Group: r.Group}
+}
 
 // mount mounts a volume that is ready at its path, or finds it there.
 func (b *Backend) mount(ctx context.Context, d disk.Disk, r record, class config.Class) error {
@@ -125,7 +131,7 @@ func (b *Backend) show(ctx context.Context, d disk.Disk, r record, class config.
 		return err
 	}
 	if w, ok := d.(disk.WholeMounter); ok {
-		err := w.MountWhole(ctx, r.Name, disk.Mount{Path: r.Path, Options: class.MountOptions, ReadOnly: r.ReadOnly}, rootMode)
+		err := w.MountWhole(ctx, r.Name, disk.Mount{Path: r.Path, Options: class.MountOptions, ReadOnly: r.ReadOnly}, r.root())
 		return mounterror.Wrap(err)
 	}
 	if err := b.unmountOwn(ctx, r.Name); err != nil { // of an interrupted call
@@ -140,7 +146,7 @@ func (b *Backend) show(ctx context.Context, d disk.Disk, r record, class config.
 		return err
 	}
 	failpoint.Hit("scratch/volume/after-mount")
-	if err := os.Chmod(own, rootMode); err != nil {
+	if err := r.root().Apply(own); err != nil {
 		return err
 	}
 	err = mounterror.Wrap(mountpoint.Bind(own, r.Path, r.ReadOnly))

@@ -23,6 +23,7 @@ type NodeBackend struct {
 	Stager
 	UsageReporter       UsageReporter
 	MountHealthReporter MountHealthReporter
+	GroupChecker        GroupChecker
 	Renewer             Renewer
 	NodeExpander        NodeExpander
 	BlockStager         BlockStager
@@ -64,6 +65,7 @@ func (n Nodes) Register(t volume.Tier, s Stager) {
 	b := NodeBackend{Stager: s}
 	b.UsageReporter, _ = s.(UsageReporter)
 	b.MountHealthReporter, _ = s.(MountHealthReporter)
+	b.GroupChecker, _ = s.(GroupChecker)
 	b.Renewer, _ = s.(Renewer)
 	b.NodeExpander, _ = s.(NodeExpander)
 	b.BlockStager, _ = s.(BlockStager)

@@ -85,6 +85,9 @@ type StageSpec struct {
 	ReadOnly bool
 	// Block asks for a raw block device; only a BlockStager is ever asked. Path stays an empty directory then.
 	Block bool
+	// Group is the id of the group that the volume's files shall belong to (CSI: volume_mount_group, Kubernetes: fsGroup); nil: none is asked for. A tier whose
+	// files have owners that outlive the mount takes no notice.
+	Group *uint32
 }
 
 // Stager is the node's side of a backend. Both calls may be repeated, also by a restarted process.
@@ -98,6 +101,12 @@ type Stager interface {
 	Staged(ctx context.Context, id volume.ID, path string) error
 	// CheckContext refuses a volume context or mount option that Stage would refuse.
 	CheckContext(id volume.ID, context map[string]string, options []string) error
+}
+
+// GroupChecker is a tier that gives a volume to a group for as long as it is mounted: all who have it on the node have it with that group.
+type GroupChecker interface {
+	// CheckGroup refuses a group that may do less with the volume staged at spec.Path than spec.Group would, had it been staged for it. The error wraps volume.ErrPrecondition.
+	CheckGroup(spec StageSpec) error
 }
 
 // Renewer takes other secrets for a volume that is mounted already.
@@ -130,6 +139,7 @@ type InlineSpec struct {
 	FSType     string // of the volume capability; "" when the pod names none
 	Options    []string
 	ReadOnly   bool
+	Group      *uint32 // as StageSpec.Group
 }
 
 // Pod is who an inline volume is for, as kubelet says with podInfoOnMount; a field is "" when kubelet gave none.

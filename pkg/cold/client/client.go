@@ -38,7 +38,7 @@ type Config struct {
 	Unmounter *mountpoint.Unmounter
 }
 
-// Stager implements tier.Stager, tier.Renewer, tier.UsageReporter, tier.MountHealthReporter and node.Locator.
+// Stager implements tier.Stager, tier.GroupChecker, tier.Renewer, tier.UsageReporter, tier.MountHealthReporter and node.Locator.
 type Stager struct {
 	holder Holder
 	mounts *clientmount.Mounts

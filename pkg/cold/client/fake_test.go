@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-csi/strata/pkg/cold/secret"
+	"github.com/strata-csi/strata/pkg/coldfs/config"
 	"github.com/strata-csi/strata/pkg/mountd"
 	"github.com/strata-csi/strata/pkg/mountpoint"
 	"github.com/strata-csi/strata/pkg/mountpoint/mountpointtest"
@@ -51,7 +52,15 @@ func (f *fakeHolder) Start(_ context.Context, s mountd.Spec, secret []byte) erro
 	if f.fail != nil {
 		return f.fail
 	}
-	fd, err := mount(s.Source, s.Mountpoint, s.ReadOnly)
+	var c config.Config
+	if err := json.Unmarshal(s.Engine, &c); err != nil {
+		return err
+	}
+	var group uint32
+	if c.MountGroup != nil {
+		group = *c.MountGroup
+	}
+	fd, err := mount(s.Source, s.Mountpoint, s.ReadOnly, group)
 	if err != nil {
 		return err
 	}
@@ -71,7 +80,7 @@ func (f *fakeHolder) Start(_ context.Context, s mountd.Spec, secret []byte) erro
 // deadMount makes a mount as that of an engine which has ended.
 func deadMount(t *testing.T, id volume.ID, path string) {
 	t.Helper()
-	fd, err := mount(sourceOf(id), path, false)
+	fd, err := mount(sourceOf(id), path, false, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +90,7 @@ func deadMount(t *testing.T, id volume.ID, path string) {
 }
 
 // mount makes a mount as an engine's that nobody serves.
-func mount(source, path string, readOnly bool) (int, error) {
+func mount(source, path string, readOnly bool, group uint32) (int, error) {
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
@@ -90,7 +99,7 @@ func mount(source, path string, readOnly bool) (int, error) {
 	if readOnly {
 		flags = unix.MS_RDONLY
 	}
-	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd)
+	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=%d,allow_other", fd, group)
 	return fd, unix.Mount(source, path, fsType, flags, data)
 }
 

@@ -43,7 +43,7 @@ func (s *Stager) Stage(ctx context.Context, spec tier.StageSpec) error {
 	if staged {
 		return s.renew(ctx, spec.ID, spec.Path, who)
 	}
-	engine, err := settings(spec.ID, d, of)
+	engine, err := settings(spec.ID, d, of, spec.Group)
 	if err != nil {
 		return err
 	}
@@ -62,8 +62,9 @@ func (s *Stager) Stage(ctx context.Context, spec tier.StageSpec) error {
 }
 
 // settings are the configuration of the volume's engine, without what strata-mountd has to say about it.
-func settings(id volume.ID, d demand, of secret.Secret) (json.RawMessage, error) {
+func settings(id volume.ID, d demand, of secret.Secret, group *uint32) (json.RawMessage, error) {
 	engine := d.engine(id, of)
+	engine.MountGroup = group
 	if err := engine.Store.Check(); err != nil { // the context has been checked, what the secret adds has not
 		return nil, fmt.Errorf("%w: the secret: %w", volume.ErrInvalid, err)
 	}

@@ -25,6 +25,9 @@ type Config struct {
 	GID      uint32 `json:"gid"`
 	DirMode  uint32 `json:"dirMode"`  // permission bits of directories without metadata
 	FileMode uint32 `json:"fileMode"` // permission bits of files without metadata
+	// MountGroup is the group that everything in the mount is shown to belong to, and that may read and write it, whatever its metadata says; nil: none. What is
+	// made here has it in its metadata too.
+	MountGroup *uint32 `json:"mountGroup,omitempty"`
 
 	StorageClass string `json:"storageClass,omitempty"`
 	SSE          string `json:"sse,omitempty"`

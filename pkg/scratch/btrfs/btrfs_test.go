@@ -137,7 +137,7 @@ func TestAMountThatIsWhole(t *testing.T) {
 	d, must := newVolume(t)
 	path := t.TempDir()
 	for _, readOnly := range []bool{false, true} {
-		must("mount", d.MountWhole(t.Context(), "v1", disk.Mount{Path: path, ReadOnly: readOnly}, 0o777))
+		must("mount", d.MountWhole(t.Context(), "v1", disk.Mount{Path: path, ReadOnly: readOnly}, disk.Root{Mode: 0o777}))
 		must("mounted", d.Mounted(t.Context(), "v1", path))
 		fi, err := os.Stat(path)
 		must("stat", err)

@@ -59,13 +59,13 @@ func (d *Disk) Mount(_ context.Context, name string, m disk.Mount) error {
 	return d.mountAt(name, m, nil)
 }
 
-// MountWhole is Mount with the mode of the root directory. See disk.WholeMounter.
-func (d *Disk) MountWhole(_ context.Context, name string, m disk.Mount, root os.FileMode) error {
+// MountWhole is Mount with a root directory as it is to be. See disk.WholeMounter.
+func (d *Disk) MountWhole(_ context.Context, name string, m disk.Mount, root disk.Root) error {
 	return d.mountAt(name, m, &root)
 }
 
-// mountAt leaves the mode of the root directory as it is without one (nil).
-func (d *Disk) mountAt(name string, m disk.Mount, root *os.FileMode) error {
+// mountAt leaves the root directory as it is without one (nil).
+func (d *Disk) mountAt(name string, m disk.Mount, root *disk.Root) error {
 	s, err := d.lookup(name)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (d *Disk) withRoom(s *fs.Subvolume, mount func() (int, error)) (int, error)
 }
 
 // detached makes the mount without a place. It is gone with its descriptor unless it is moved to one.
-func (d *Disk) detached(s *fs.Subvolume, name string, attr int, root *os.FileMode) (int, error) {
+func (d *Disk) detached(s *fs.Subvolume, name string, attr int, root *disk.Root) (int, error) {
 	// A volatile overlay takes no directory that was one's before. Nothing but the kernel writes there.
 	dir, err := os.OpenRoot(reference(s.File))
 	if err != nil {
@@ -157,7 +157,7 @@ func (d *Disk) detached(s *fs.Subvolume, name string, attr int, root *os.FileMod
 		}
 		held = append(held, f)
 		if dir == dataName && root != nil {
-			if err := f.Chmod(*root); err != nil {
+			if err := root.ApplyTo(f); err != nil {
 				return -1, err
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/strata-csi/strata/pkg/volume"
 )
@@ -118,8 +119,34 @@ type WipeChecker interface {
 // WholeMounter is a Disk whose mount appears at its path in one step, as it should be. Where a Disk isn't, the volume is mounted elsewhere
 // first and made ready there.
 type WholeMounter interface {
-	// MountWhole is Mount with the mode that the volume's root directory has.
-	MountWhole(ctx context.Context, name string, m Mount, root fs.FileMode) error
+	// MountWhole is Mount with what the volume's root directory is to be.
+	MountWhole(ctx context.Context, name string, m Mount, root Root) error
+}
+
+// Root is what the root directory of a volume is to be. Its user is root.
+type Root struct {
+	Mode  fs.FileMode // of permissions, with fs.ModeSetgid or without
+	Group *uint32     // nil: as it is
+}
+
+// Apply changes the directory at path.
+func (r Root) Apply(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return r.ApplyTo(d)
+}
+
+// ApplyTo changes an open directory.
+func (r Root) ApplyTo(d *os.File) error {
+	if r.Group != nil {
+		if err := d.Chown(-1, int(*r.Group)); err != nil {
+			return err
+		}
+	}
+	return d.Chmod(r.Mode) // after the group, whose change may take bits away
 }
 
 // Refused is why a place can't be used in one of the ways.

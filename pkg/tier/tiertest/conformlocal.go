@@ -118,6 +118,23 @@ func ConformInline(t *testing.T, s InlineSubject) {
 		check(t, "write", os.WriteFile(filepath.Join(dir, "x"), nil, 0o600), unix.EROFS)
 		check(t, "published", p.PublishedInline(ctx, s.ID, dir), nil)
 	})
+	t.Run("the pod's group", func(t *testing.T) {
+		dir := newDir(t)
+		group := uint32(4321)
+		of := spec(dir)
+		of.Group = &group
+		for range 2 {
+			check(t, "publish", p.PublishInline(ctx, of), nil)
+			check(t, "mkdir", os.MkdirAll(filepath.Join(dir, "made", "here"), 0o700), nil)
+			for _, path := range []string{dir, filepath.Join(dir, "made"), filepath.Join(dir, "made", "here")} {
+				var st unix.Stat_t
+				check(t, "stat", unix.Stat(path, &st), nil)
+				if st.Gid != group || st.Mode&unix.S_ISGID == 0 || path == dir && st.Mode&0o777 != 0o777 {
+					t.Errorf("%s has mode %o and group %d", path, st.Mode, st.Gid)
+				}
+			}
+		}
+	})
 	t.Run("what is refused leaves nothing", func(t *testing.T) {
 		dir := newDir(t)
 		bad := spec(dir)

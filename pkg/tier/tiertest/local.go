@@ -172,7 +172,7 @@ func (l *Local) PublishInline(ctx context.Context, spec tier.InlineSpec) error {
 	if err := os.WriteFile(l.file(spec.ID), nil, 0o600); err != nil {
 		return err
 	}
-	return mount(spec.ID, spec.Path, spec.Attributes["size"], spec.ReadOnly)
+	return mount(spec.ID, spec.Path, spec.Attributes["size"], spec.ReadOnly, spec.Group)
 }
 
 // UnpublishInline implements tier.InlinePublisher.

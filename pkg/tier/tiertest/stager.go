@@ -89,7 +89,7 @@ func (s *Stager) Stage(ctx context.Context, spec tier.StageSpec) error {
 	case !errors.Is(err, volume.ErrNotFound):
 		return err
 	}
-	return mount(string(spec.ID), spec.Path, spec.Context["size"], spec.ReadOnly)
+	return mount(string(spec.ID), spec.Path, spec.Context["size"], spec.ReadOnly, nil)
 }
 
 func (s *Stager) begin(ctx context.Context, spec tier.StageSpec) {
@@ -102,7 +102,7 @@ func (s *Stager) begin(ctx context.Context, spec tier.StageSpec) {
 	}
 }
 
-func mount(id, path, size string, readOnly bool) error {
+func mount(id, path, size string, readOnly bool, group *uint32) error {
 	if size == "" {
 		size = "1m"
 	}
@@ -110,7 +110,11 @@ func mount(id, path, size string, readOnly bool) error {
 	if readOnly {
 		flags = unix.MS_RDONLY
 	}
-	return os.NewSyscallError("mount", unix.Mount(source+id, path, "tmpfs", flags, "size="+size))
+	options := "size=" + size
+	if group != nil {
+		options += fmt.Sprintf(",mode=2777,gid=%d", *group)
+	}
+	return os.NewSyscallError("mount", unix.Mount(source+id, path, "tmpfs", flags, options))
 }
 
 // Unstage implements tier.Stager.
