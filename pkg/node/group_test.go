@@ -12,12 +12,13 @@ import (
 	"github.com/strata-csi/strata/pkg/volume"
 )
 
-// grouped is a tier whose volumes are all mounted for group 1000.
+// grouped is a tier whose volumes belong to the group that they are mounted for.
 type grouped struct{ *tiertest.Stager }
 
-func (grouped) CheckGroup(spec tier.StageSpec) error {
-	if spec.Group == nil || *spec.Group != 1000 || spec.ID != id || spec.Path == "" {
-		return fmt.Errorf("%w: mounted for group 1000, and asked for %+v", volume.ErrPrecondition, spec)
+func (g grouped) CheckGroup(spec tier.StageSpec) error {
+	all := g.Stages()
+	if has := all[len(all)-1].Group; has == nil || spec.Group == nil || *spec.Group != *has || spec.ID != id {
+		return fmt.Errorf("%w: mounted for another group than that of %+v", volume.ErrPrecondition, spec)
 	}
 	return nil
 }
@@ -40,7 +41,7 @@ func TestTheGroupOfAMountReachesItsTier(t *testing.T) {
 	if got := f.stager.Stages(); len(got) != 1 || got[0].Group == nil || *got[0].Group != 1000 {
 		t.Errorf("staged with %+v", got)
 	}
-	group("2000")
+	group("2000") // without the secrets that staging anew needs
 	_, err = f.NodePublishVolume(t.Context(), publish)
 	wantError(t, err, volume.ErrPrecondition)
 	if _, err := os.Lstat(f.target); !os.IsNotExist(err) {
@@ -52,7 +53,21 @@ func TestTheGroupOfAMountReachesItsTier(t *testing.T) {
 	group("2000") // what a pod has it keeps
 	_, err = f.NodePublishVolume(t.Context(), publish)
 	wantError(t, err, nil)
+	another := f.publishRequest()
+	another.Secrets, another.TargetPath = f.secrets, f.target+"-2"
+	another.VolumeCapability.GetMount().VolumeMountGroup = "2000"
+	_, err = f.NodePublishVolume(t.Context(), another) // while the first has it
+	wantError(t, err, volume.ErrPrecondition)
+	if got := f.stager.Stages(); len(got) != 1 {
+		t.Errorf("staged %d times under a pod", len(got))
+	}
 	wantError(t, f.unpublish(t, id, f.target), nil)
+	_, err = f.NodePublishVolume(t.Context(), another)
+	wantError(t, err, nil)
+	if got := f.stager.Stages(); len(got) != 2 || *got[1].Group != 2000 || stacked(t, f.staging) != 1 || stacked(t, another.TargetPath) != 1 {
+		t.Errorf("staged with %+v", got)
+	}
+	wantError(t, f.unpublish(t, id, another.TargetPath), nil)
 	group("") // whoever asks for no group is asked nothing
 	_, err = f.NodePublishVolume(t.Context(), publish)
 	wantError(t, err, nil)

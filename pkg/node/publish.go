@@ -50,10 +50,8 @@ func (s *Server) publishStaged(ctx context.Context, req *csi.NodePublishVolumeRe
 	if err != nil || published {
 		return err
 	}
-	if p.group != nil && p.backend.GroupChecker != nil {
-		if err := p.backend.GroupChecker.CheckGroup(p.stageSpec()); err != nil {
-			return err
-		}
+	if err := p.ensureGroup(ctx, req.GetSecrets()); err != nil {
+		return err
 	}
 	if p.oncePerNode {
 		if err := p.checkOnly(ctx); err != nil {
@@ -142,6 +140,32 @@ func (p publication) ensureStaged(ctx context.Context, secrets map[string]string
 			"or give the StorageClass csi.storage.k8s.io/node-publish-secret-name, so that it is repaired when a pod starts", code, p.staging, cause)
 	}
 	return err
+}
+
+// ensureGroup wants the volume to be mounted for the pod's group. Where it is another's and no pod has it any more, it is staged anew: an orchestrator doesn't unstage
+// a volume that a pod waits for.
+func (p publication) ensureGroup(ctx context.Context, secrets map[string]string) error {
+	if p.group == nil || p.backend.GroupChecker == nil {
+		return nil
+	}
+	spec := p.stageSpec()
+	spec.Secrets = secrets
+	refused := p.backend.GroupChecker.CheckGroup(spec)
+	if !errors.Is(refused, volume.ErrPrecondition) || len(secrets) == 0 {
+		return refused
+	}
+	table, err := mountpoint.Read()
+	if err != nil {
+		return err
+	}
+	if _, used := publishedElsewhere(table, p.staging, p.target); used {
+		return refused
+	}
+	klog.FromContext(ctx).Info("staging again, for another group", "volume", p.id, "path", p.staging, "group", *p.group, "cause", refused)
+	if err := p.backend.Unstage(ctx, p.id, p.staging); err != nil {
+		return err
+	}
+	return p.backend.Stage(ctx, spec)
 }
 
 // renewal is how long newer secrets may take, of the time that a pod's request has.

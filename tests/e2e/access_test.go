@@ -45,19 +45,24 @@ func TestUsersAndGroups(t *testing.T) {
 	}
 }
 
-// Where a class names its file system, kubelet gives the volume to each pod's fsGroup by either policy, also when the claim was another group's before.
+// grouped is a pod of an ordinary user with an fsGroup, which has the claim "data" at /data.
+func (s *space) grouped(name, node string, group int64) *corev1.Pod {
+	user := int64(1000)
+	p := s.pod(name, node, claimed("data", "/data"))
+	p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: &user, RunAsGroup: &user, FSGroup: &group}
+	return p
+}
+
+// A scratch claim belongs to the fsGroup of the pod that has it, also when it was another group's before.
 func TestFSGroupOfScratchClaims(t *testing.T) {
 	t.Parallel()
-	for _, policy := range []corev1.PodFSGroupChangePolicy{corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch} {
-		t.Run(string(policy), func(t *testing.T) {
+	for _, class := range []string{scratch, scratchLoop} {
+		t.Run(class, func(t *testing.T) {
 			t.Parallel()
 			s := newSpace(t)
-			s.claim("data", scratchOwned, "320Mi", corev1.ReadWriteOnce)
-			user := int64(1000)
+			s.claim("data", class, "320Mi", corev1.ReadWriteOnce)
 			for _, group := range []int64{2000, 3000} {
-				p := s.pod("own", "", claimed("data", "/data"))
-				p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: &user, RunAsGroup: &user, FSGroup: &group, FSGroupChangePolicy: &policy}
-				own := s.start(p)
+				own := s.start(s.grouped("own", "", group))
 				if got, want := own.sh("mkdir /data/dir && touch /data/dir/file && stat -c %g /data /data/dir /data/dir/file | uniq"), fmt.Sprint(group); got != want {
 					t.Errorf("with fsGroup %s the volume and what is made in it have the groups %q", want, got)
 				}
@@ -65,6 +70,30 @@ func TestFSGroupOfScratchClaims(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A cold volume belongs to the fsGroup of the pods that have it on a node. One with another group is kept out, and told why, where it could do less.
+func TestFSGroupOfColdVolumes(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	s.claim("data", coldClosed, "1Gi", corev1.ReadWriteMany)
+	first := s.start(s.grouped("first", k.nodes[0], 2000))
+	if got := first.sh("umask 077; mkdir /data/dir && echo content >/data/dir/file && stat -c '%a %g' /data /data/dir /data/dir/file"); got != "2770 2000\n2770 2000\n660 2000" {
+		t.Errorf("the pod sees %q", got)
+	}
+	second := s.start(s.grouped("second", k.nodes[0], 2000))
+	if got := second.sh("cat /data/dir/file"); got != "content" {
+		t.Errorf("another pod of the group reads %q", got)
+	}
+	s.create(s.grouped("another", k.nodes[0], 3000))
+	s.event("another", "FailedMount", "for group 2000", "fsGroup is 3000", "dirMode 0777")
+	elsewhere := s.start(s.grouped("elsewhere", k.nodes[1], 3000))
+	if got := elsewhere.sh("echo more >>/data/dir/file && cat /data/dir/file && stat -c %g /data/dir/file"); got != "content\nmore\n3000" {
+		t.Errorf("on a node of its own the other group's pod sees %q", got)
+	}
+	first.remove()
+	second.remove()
+	s.ready("another")
 }
 
 // A subPath is a directory of the volume, made on demand.

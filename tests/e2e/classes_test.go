@@ -22,9 +22,9 @@ const (
 	scratchLoop    = "e2e-scratch-loop"
 	scratchSmall   = "e2e-scratch-small"
 	scratchOptions = "e2e-scratch-options"
-	// scratchOwned names its file system, so that kubelet gives volumes to the fsGroup of their pods.
-	scratchOwned = "e2e-scratch-owned"
-	cold         = "e2e-cold"
+	cold           = "e2e-cold"
+	// coldClosed lets a group do more than everybody.
+	coldClosed = "e2e-cold-closed"
 	// coldWaits makes a volume only when a pod wants it, and nodes have the key of the claim's namespace.
 	coldWaits = "e2e-cold-waits"
 	// coldOwn is made by the chart: a volume has credentials of its own.
@@ -89,12 +89,12 @@ func (c *cluster) applyClasses(ctx context.Context) error {
 		class(warmOptions, shared(), options),
 		class(warmWrong, own("pool", "no-such-pool"), nil),
 		class(cold, inStore(), nil),
+		class(coldClosed, inStore("dirMode", "0770", "fileMode", "0660"), nil),
 		class(coldWaits, parameters(inStore(), coldSecret, "${pvc.namespace}", onNode, nil), waits),
 		class(scratch, local("default"), nil),
 		class(scratchLoop, local("loop"), nil),
 		class(scratchSmall, local("small"), nil),
 		class(scratchOptions, local("default"), options),
-		class(scratchOwned, map[string]string{"tier": "scratch", "class": "loop", "csi.storage.k8s.io/fstype": "xfs"}, nil),
 		// Of the storage tests of Kubernetes, which make namespaces of their own.
 		class("e2e-external-warm", own("team", "external"), nil),
 		class("e2e-external-cold", inStore("team", "external"), nil),

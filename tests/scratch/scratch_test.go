@@ -100,10 +100,24 @@ func fill(t *testing.T, path string) int64 {
 	}
 }
 
+// wantGroup makes a directory and wants the group to have it.
+func wantGroup(t *testing.T, volume string, group uint32) {
+	t.Helper()
+	path := filepath.Join(volume, "made")
+	must(t, os.MkdirAll(path, 0o700))
+	var st unix.Stat_t
+	must(t, unix.Stat(path, &st))
+	if st.Gid != group {
+		t.Errorf("what is made in the volume belongs to group %d, want %d", st.Gid, group)
+	}
+	must(t, os.Remove(path))
+}
+
 func TestInline(t *testing.T) {
 	forEachKind(t, func(t *testing.T, kind string) {
 		n := harness.NewScratchNode(t, harness.ScratchOptions{Kind: kind})
 		r := n.InlineRequest("uid-1", "tmp", "size", "200Mi")
+		r.VolumeCapability.GetMount().VolumeMountGroup = "2000"
 		publish(t, n, r)
 		publish(t, n, r)
 		neighbour := n.InlineRequest("uid-2", "tmp", "size", "64Mi")
@@ -116,6 +130,7 @@ func TestInline(t *testing.T) {
 				t.Errorf("mode %v", fi.Mode())
 			}
 		})
+		t.Run("what is made in it is its group's", func(t *testing.T) { wantGroup(t, r.GetTargetPath(), 2000) })
 		t.Run("it holds what was asked for, and no more", func(t *testing.T) {
 			got := fill(t, r.GetTargetPath())
 			if got < 150*mib || got > 200*mib {
@@ -154,6 +169,8 @@ func TestInline(t *testing.T) {
 			}
 			publish(t, n, r)
 			publish(t, n, neighbour)
+			wantGroup(t, r.GetTargetPath(), 2000)
+			wantGroup(t, neighbour.GetTargetPath(), 0)
 		})
 		must(t, n.Unpublish(call(t), r.GetVolumeId(), r.GetTargetPath()))
 		must(t, n.Unpublish(call(t), r.GetVolumeId(), r.GetTargetPath()))
@@ -250,6 +267,7 @@ func TestClaims(t *testing.T) {
 	forEachKind(t, func(t *testing.T, kind string) {
 		n := harness.NewScratchNode(t, harness.ScratchOptions{Kind: kind})
 		r := n.StageRequest("grows", "claim", 300*mib)
+		r.VolumeCapability.GetMount().VolumeMountGroup = "2000"
 		stage := func() {
 			t.Helper()
 			_, err := n.NodeStageVolume(call(t), r)
@@ -261,6 +279,7 @@ func TestClaims(t *testing.T) {
 		_, err := n.NodePublishVolume(call(t), &csi.NodePublishVolumeRequest{VolumeId: r.GetVolumeId(), StagingTargetPath: r.GetStagingTargetPath(),
 			TargetPath: target, VolumeCapability: r.GetVolumeCapability(), VolumeContext: r.GetVolumeContext()})
 		must(t, err)
+		wantGroup(t, target, 2000)
 		before := fill(t, target)
 		must(t, os.Remove(filepath.Join(target, "fill")))
 		must(t, os.WriteFile(filepath.Join(target, "kept"), []byte("data"), 0o600))
