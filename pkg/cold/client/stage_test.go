@@ -9,12 +9,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/textlogger"
 
 	"github.com/strata-csi/strata/pkg/cold/secret"
+	"github.com/strata-csi/strata/pkg/cold/volumecontext"
 	"github.com/strata-csi/strata/pkg/coldfs/config"
 	"github.com/strata-csi/strata/pkg/coldfs/control"
 	"github.com/strata-csi/strata/pkg/events"
@@ -84,6 +88,25 @@ func bundle(text string) map[string]string {
 	s := secrets()
 	s[secret.KeyCABundle] = text
 	return s
+}
+
+func TestWhatTheEngineIsTold(t *testing.T) {
+	f := newFixture(t)
+	spec := f.spec()
+	spec.Context = volumecontext.Context{
+		Endpoint: "http://127.0.0.1:9000", Bucket: "data", Prefix: "team/vol/", Region: "eu", StorageClass: "STANDARD_IA", SSE: "AES256", ReadOnly: true, Immutable: true,
+		CacheSize: 1 << 30, UID: 1, GID: 2, DirMode: 0o750, FileMode: 0o640, MetadataTTL: time.Minute, EnforceQuota: true, Capacity: 5 << 30,
+	}.Map()
+	wantError(t, f.Stage(t.Context(), spec), nil)
+	var c config.Config
+	engineOf(t, f.holder.started[0], &c)
+	want := config.Config{
+		Volume: string(shared), Store: s3.Location{Endpoint: "http://127.0.0.1:9000", Region: "eu", Bucket: "data"}, Prefix: "team/vol/", ReadOnly: true, Immutable: true,
+		MetadataTTL: time.Minute, UID: 1, GID: 2, DirMode: 0o750, FileMode: 0o640, StorageClass: "STANDARD_IA", SSE: "AES256", Capacity: 5 << 30, EnforceQuota: true, CacheShare: 1 << 30,
+	}
+	if diff := cmp.Diff(want, c, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("(-) wanted, (+) told:\n%s", diff)
+	}
 }
 
 func TestStageRefuses(t *testing.T) {
