@@ -66,12 +66,12 @@ func TestCloseToOpen(t *testing.T) {
 		}
 		// The other mount knows the file, its size and its pages, and yet what open() finds is what was closed.
 		if got := read(t, b.Path("f")); got != content {
-			t.Errorf("after close() of %q the other mount reads %q", content, got)
+			t.Errorf("DATA MISMATCH: after close() of %q the other mount reads %q", content, got)
 		}
 	}
 	write(t, b.Path("f"), "back")
 	if got := read(t, a.Path("f")); got != "back" {
-		t.Errorf("the first mount reads %q", got)
+		t.Errorf("DATA MISMATCH: the first mount reads %q", got)
 	}
 	if err := os.Remove(a.Path("f")); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestCloseToOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := read(t, b.Path("appended")); strings.Count(got, "\n") != k+1 {
-			t.Errorf("after %d lines and fsync the other mount reads %q", k+1, got)
+			t.Errorf("DATA MISMATCH: after %d lines and fsync the other mount reads %q", k+1, got)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func TestALostUpdateIsAnError(t *testing.T) {
 				t.Errorf("close: %v", err)
 			}
 			if got := string(v.object(t, key)); got != "of another" {
-				t.Errorf("the store has %q", got)
+				t.Errorf("DATA MISMATCH: the store has %q", got)
 			}
 			eventually(t, func() error {
 				if got := read(t, v.Path(c.name)); got != "of another" {
@@ -226,7 +226,7 @@ func TestUnlinkedFilesGoOn(t *testing.T) {
 		}
 		got := make([]byte, len(content))
 		if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, content) {
-			t.Errorf("it can't be read as it was written: %v", err)
+			t.Errorf("DATA MISMATCH: it can't be read as it was written: %v", err)
 		}
 		if err := f.Close(); err != nil {
 			t.Errorf("close: %v", err)
@@ -262,7 +262,7 @@ func TestUnlinkedFilesGoOn(t *testing.T) {
 			want[5] = 'X'
 			got := make([]byte, len(content))
 			if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
-				t.Errorf("it can't be read any more: %v", err)
+				t.Errorf("DATA MISMATCH: it can't be read any more: %v", err)
 			}
 			if err := f.Sync(); err != nil {
 				t.Errorf("fsync: %v", err)
@@ -272,7 +272,7 @@ func TestUnlinkedFilesGoOn(t *testing.T) {
 				t.Errorf("the directory has %v, %v", entries, err)
 			}
 			if how == "replaced" && read(t, w.Path("f")) != "other" {
-				t.Error("the path isn't what replaced it")
+				t.Error("DATA MISMATCH: the path isn't what replaced it")
 			}
 		})
 	}
@@ -309,10 +309,10 @@ func TestARenamedDirectoryTakesItsOpenFilesAlong(t *testing.T) {
 	}
 	for name, want := range map[string]string{"b/deep/stored": "storedafter", "b/fresh": "beforeafter"} {
 		if got := string(v.object(t, "vol/"+name)); got != want {
-			t.Errorf("the store has %q at %s, want %q", got, name, want)
+			t.Errorf("DATA MISMATCH: the store has %q at %s, want %q", got, name, want)
 		}
 		if got := read(t, v.Path(name)); got != want {
-			t.Errorf("%s is %q, want %q", name, got, want)
+			t.Errorf("DATA MISMATCH: %s is %q, want %q", name, got, want)
 		}
 	}
 	page, err := v.bucket.List(t.Context(), s3.ListRequest{Prefix: "vol/a"})

@@ -176,7 +176,7 @@ func TestAStoreThatIsGone(t *testing.T) {
 	}
 	v.Await(t)
 	if got := string(v.object(t, "vol/open")); got != "written while it was there" {
-		t.Errorf("the store has %q", got)
+		t.Errorf("DATA MISMATCH: the store has %q", got)
 	}
 }
 
@@ -211,7 +211,7 @@ func TestAStoreThatStandsStill(t *testing.T) {
 	}
 	write(t, v.Path("g"), "written meanwhile")
 	if got := string(v.object(t, "vol/g")); got != "written meanwhile" {
-		t.Errorf("the store has %q", got)
+		t.Errorf("DATA MISMATCH: the store has %q", got)
 	}
 	for _, cmd := range stuck {
 		if err := cmd.Process.Kill(); err != nil {
@@ -224,7 +224,7 @@ func TestAStoreThatStandsStill(t *testing.T) {
 	// What the kernel reads ahead is nobody's, and goes on until the store moves or the client gives up.
 	close(still)
 	if got := read(t, v.Path("f")); got != "content" {
-		t.Errorf("afterwards it reads %q", got)
+		t.Errorf("DATA MISMATCH: afterwards it reads %q", got)
 	}
 }
 
@@ -297,7 +297,7 @@ func TestTerminate(t *testing.T) {
 		t.Error(err)
 	}
 	if got := string(v.object(t, "vol/f")); got != "not closed" {
-		t.Errorf("the store has %q", got)
+		t.Errorf("DATA MISMATCH: the store has %q", got)
 	}
 	if _, err := f.WriteString("more"); err == nil {
 		t.Error("a write to a mount without an engine succeeds")
@@ -360,7 +360,7 @@ func TestAKilledEngineLosesNothingThatWasStored(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(got, bytes.Repeat([]byte{byte(k), byte(w), byte(round)}, d.size/3)) {
-				t.Errorf("round %d: %s has %d bytes in the store, want %d, or others", round, d.name, len(got), d.size)
+				t.Errorf("DATA MISMATCH: round %d: %s has %d bytes in the store, want %d, or others", round, d.name, len(got), d.size)
 			}
 		}
 		t.Logf("round %d: %d files", round, n)

@@ -85,7 +85,7 @@ func (x *fsx) compare(got []byte, off int, how string) {
 	}
 	for i := range got {
 		if got[i] != want[i] {
-			x.fail("%s: byte %d of %d is %#x, want %#x", how, off+i, len(x.want), got[i], want[i])
+			x.fail("DATA MISMATCH: %s: byte %d of %d is %#x, want %#x", how, off+i, len(x.want), got[i], want[i])
 		}
 	}
 }
@@ -166,7 +166,7 @@ func (x *fsx) stored() {
 	x.compared++
 	got := x.v.object(x.t, "vol/"+x.name)
 	if len(got) != len(x.want) {
-		x.fail("the object has %d bytes, want %d", len(got), len(x.want))
+		x.fail("DATA MISMATCH: the object has %d bytes, want %d", len(got), len(x.want))
 	}
 	x.compare(got, 0, "the object")
 }
@@ -199,7 +199,7 @@ func (x *fsx) watching() {
 		got, err := io.ReadAll(x.watched)
 		x.check(err)
 		if len(got) != len(x.want) {
-			x.fail("opened to read alone it has %d bytes, want %d", len(got), len(x.want))
+			x.fail("DATA MISMATCH: opened to read alone it has %d bytes, want %d", len(got), len(x.want))
 		}
 		x.compare(got, 0, "opened to read alone")
 	}
@@ -222,11 +222,11 @@ func (x *fsx) size() {
 	info, err := x.file.Stat()
 	x.check(err)
 	if info.Size() != int64(len(x.want)) {
-		x.fail("it has %d bytes by stat, want %d", info.Size(), len(x.want))
+		x.fail("DATA MISMATCH: it has %d bytes by stat, want %d", info.Size(), len(x.want))
 	}
 	got := make([]byte, 10)
 	if n, err := x.file.ReadAt(got, info.Size()); n != 0 || !errors.Is(err, io.EOF) {
-		x.fail("behind the end of %d bytes are %d more, %v", info.Size(), n, err)
+		x.fail("DATA MISMATCH: behind the end of %d bytes are %d more, %v", info.Size(), n, err)
 	}
 }
 

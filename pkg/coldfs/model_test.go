@@ -231,7 +231,7 @@ func randomNames(t *testing.T, mounts ...*volume) {
 				if step%25 == 24 {
 					for k, m := range mounts {
 						if got := shown(t, m.Path(base)); got.String() != model.String() {
-							t.Fatalf("mount %d shows %v\nwant %v\nafter:\n%s", k, got, model, strings.Join(log, "\n"))
+							t.Fatalf("DATA MISMATCH: mount %d shows %v\nwant %v\nafter:\n%s", k, got, model, strings.Join(log, "\n"))
 						}
 					}
 				}

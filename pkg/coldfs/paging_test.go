@@ -93,7 +93,7 @@ func TestAWalkAsksForPages(t *testing.T) {
 		p.Forget()
 		for i := range count {
 			if got := read(t, v.Path(file(i))); got != "content" {
-				t.Fatalf("%s is %q", file(i), got)
+				t.Fatalf("DATA MISMATCH: %s is %q", file(i), got)
 			}
 		}
 		// open() asks whether it is the version that is known, and its content is another.
@@ -188,7 +188,7 @@ func TestOthersChangesAreSeenInPagesToo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := read(t, v.Path(file(70))); got != "longer than before" {
-		t.Errorf("who opens it reads %q", got)
+		t.Errorf("DATA MISMATCH: who opens it reads %q", got)
 	}
 	if _, err := os.ReadFile(v.Path(file(71))); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what was removed: %v", err)

@@ -90,7 +90,7 @@ func whole(t testing.TB, f *os.File, want, what string) {
 	got := make([]byte, len(want)+1)
 	n, _ := f.ReadAt(got, 0)
 	if string(got[:n]) != want {
-		t.Errorf("%s: %d bytes, want %d others", what, n, len(want))
+		t.Errorf("DATA MISMATCH: %s: %d bytes, want %d others", what, n, len(want))
 	}
 }
 
@@ -166,7 +166,7 @@ func TestAStoppedEngineIsNotMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(m) != content {
-		t.Error("mapped while the engine is stopped: wrong")
+		t.Error("DATA MISMATCH: mapped while the engine is stopped: wrong")
 	}
 	if err := errors.Join(unix.Munmap(m), unix.Kill(v.PID(), unix.SIGCONT)); err != nil {
 		t.Fatal(err)
@@ -185,7 +185,7 @@ func TestAFileThatIsReadByTheKernelKeepsItsVersion(t *testing.T) {
 	defer func() { _ = unix.Munmap(m) }()
 	v.put(t, "vol/f", second)
 	if read(t, v.Path("f")) != second {
-		t.Error("opened after it was replaced: not the new version")
+		t.Error("DATA MISMATCH: opened after it was replaced: not the new version")
 	}
 	whole(t, f, first, "the open file, after it was replaced")
 	g := v.open(t, "f")
@@ -201,7 +201,7 @@ func TestAFileThatIsReadByTheKernelKeepsItsVersion(t *testing.T) {
 	whole(t, g, second, "the other, after it was removed")
 	_ = f.Close()
 	if string(m) != first {
-		t.Error("the mapping is wrong after its file was closed")
+		t.Error("DATA MISMATCH: the mapping is wrong after its file was closed")
 	}
 }
 

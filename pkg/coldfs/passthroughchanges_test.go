@@ -93,21 +93,21 @@ func TestChangesOfAFileThatIsReadByTheKernel(t *testing.T) {
 				}
 			} else {
 				if got := v.object(t, "vol/"+c.name); string(got) != want {
-					t.Errorf("the object has %d bytes, want %d others", len(got), len(want))
+					t.Errorf("DATA MISMATCH: the object has %d bytes, want %d others", len(got), len(want))
 				}
 				for range 2 {
 					if got := read(t, v.Path(c.name)); got != want {
-						t.Errorf("opened afterwards it has %d bytes, want %d others", len(got), len(want))
+						t.Errorf("DATA MISMATCH: opened afterwards it has %d bytes, want %d others", len(got), len(want))
 					}
 				}
 			}
 			whole(t, f, content, "the file that was open before, in the end")
 			_ = f.Close()
 			if want != "" && read(t, v.Path(c.name)) != want {
-				t.Error("it isn't the same after the other was closed")
+				t.Error("DATA MISMATCH: it isn't the same after the other was closed")
 			}
 			if string(m) != content {
-				t.Error("the mapping isn't what was mapped")
+				t.Error("DATA MISMATCH: the mapping isn't what was mapped")
 			}
 		})
 	}
@@ -135,7 +135,7 @@ func TestRandomVersionsOfAFileThatIsReadByTheKernel(t *testing.T) {
 				return
 			}
 		}
-		t.Fatalf("after %s: %d bytes that are no version since it was opened; %v", operation, n, err)
+		t.Fatalf("DATA MISMATCH: after %s: %d bytes that are no version since it was opened; %v", operation, n, err)
 	}
 	for k := range 300 {
 		last := versions[len(versions)-1]
@@ -147,7 +147,7 @@ func TestRandomVersionsOfAFileThatIsReadByTheKernel(t *testing.T) {
 			if f, err = os.Open(path); err == nil {
 				got := make([]byte, len(last)+1)
 				if n, _ := f.ReadAt(got, 0); string(got[:n]) != last {
-					t.Fatalf("operation %d: what is opened has %d bytes and isn't what was closed last, %d bytes", k, n, len(last))
+					t.Fatalf("DATA MISMATCH: operation %d: what is opened has %d bytes and isn't what was closed last, %d bytes", k, n, len(last))
 				}
 				readers = append(readers, reader{f, len(versions) - 1})
 			}

@@ -111,7 +111,7 @@ func TestTar(t *testing.T) {
 	command(t, w.Path("x"), "tar", "--format=pax", "-cf", w.Path("archive"), ".")
 	command(t, out, "tar", "-xf", v.Path("archive"))
 	if got, want := digest(t, out), digest(t, from); got != want {
-		t.Errorf("there and back:\n%s\nwant\n%s", got, want)
+		t.Errorf("DATA MISMATCH: there and back:\n%s\nwant\n%s", got, want)
 	}
 }
 
@@ -123,7 +123,7 @@ func TestGitClone(t *testing.T) {
 	command(t, from, "git", "commit", "-q", "-m", "one")
 	command(t, v.Dir, "git", "clone", "-q", "file://"+from, "clone")
 	if got := command(t, v.Path("clone"), "git", "status", "--porcelain"); got != "" {
-		t.Errorf("right after the clone git sees changes:\n%s", got)
+		t.Errorf("DATA MISMATCH: right after the clone git sees changes:\n%s", got)
 	}
 	write(t, v.Path("clone", "new"), "new")
 	command(t, v.Path("clone"), "git", "add", "-A")
@@ -159,7 +159,7 @@ func TestCheckpoints(t *testing.T) {
 				continue
 			}
 			if err == nil && (len(content) == 0 || len(bytes.Trim(content, string(content[:1]))) > 0) {
-				err = fmt.Errorf("a checkpoint of %d bytes isn't whole", len(content))
+				err = fmt.Errorf("DATA MISMATCH: a checkpoint of %d bytes isn't whole", len(content))
 			}
 		}
 		<-stop
@@ -224,6 +224,6 @@ print(db.execute("select count(*), sum(length(v)) from t").fetchone(), db.execut
 	}
 	w := v.again(t, coldfstest.Options{})
 	if got, want := command(t, w.Dir, "python3", "-c", script, w.Path("db")), "(400, 200000) ('ok',)\n"; got != want {
-		t.Errorf("on another mount, after the first has closed it: got %q, want %q", got, want)
+		t.Errorf("DATA MISMATCH: on another mount, after the first has closed it: got %q, want %q", got, want)
 	}
 }

@@ -204,7 +204,7 @@ func wantContent(t *testing.T, path, want string) {
 	got, err := os.ReadFile(path)
 	must(t, err)
 	if string(got) != want {
-		t.Errorf("%s has %q, want %q", path, shorten(string(got)), shorten(want))
+		t.Errorf("DATA MISMATCH: %s has %q, want %q", path, shorten(string(got)), shorten(want))
 	}
 }
 

@@ -47,6 +47,9 @@ func fio(t *testing.T, dir string) (stop func()) {
 		if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 128) || strings.Contains(out.String(), "err=") {
 			t.Errorf("fio: %v\n%s", err, out.String())
 		}
+		if strings.Contains(out.String(), "verify: bad") || strings.Contains(out.String(), "verify failed") {
+			t.Error("DATA MISMATCH: fio reads something else than it wrote")
+		}
 	}
 }
 
@@ -141,7 +144,7 @@ func TestEnginesOutliveTheirHolder(t *testing.T) {
 	f.a.Unmount(v, "vol")
 	nothingLeft(t, f.a)
 	if got := f.object(v, "without-a-holder"); got != "written" {
-		t.Errorf("the object has %q", got)
+		t.Errorf("DATA MISMATCH: the object has %q", got)
 	}
 }
 

@@ -93,7 +93,7 @@ func (p pattern) check(got []byte, off int64) error {
 	want := make([]byte, len(got))
 	_, _ = p.ReadAt(want, off)
 	if string(got) != string(want) {
-		return fmt.Errorf("%d bytes at %d aren't what was written", len(got), off)
+		return fmt.Errorf("DATA MISMATCH: %d bytes at %d aren't what was written", len(got), off)
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func TestADataSetIsReadWithoutTheEngine(t *testing.T) {
 	_, err = file.ReadAt(got, 0)
 	must(t, errors.Join(err, unix.Kill(pid, unix.SIGCONT)))
 	if string(got) != content {
-		t.Error("what is read while the engine is stopped is wrong")
+		t.Error("DATA MISMATCH: what is read while the engine is stopped is wrong")
 	}
 	must(t, file.Close())
 	harness.Eventually(t, "the backing file is given back", harness.Patience, func() error {

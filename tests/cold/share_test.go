@@ -26,7 +26,7 @@ func TestTwoNodesAndAnotherToolShareFiles(t *testing.T) {
 	write(t, filepath.Join(onA, "run", "checkpoint.pt"), checkpoint)
 	wantContent(t, filepath.Join(onB, "run", "checkpoint.pt"), checkpoint)
 	if got := f.object(v, "run/checkpoint.pt"); got != checkpoint {
-		t.Errorf("another S3 tool sees %q", shorten(got))
+		t.Errorf("DATA MISMATCH: another S3 tool sees %q", shorten(got))
 	}
 	// And back, over the same name.
 	write(t, filepath.Join(onB, "run", "checkpoint.pt"), "smaller")
@@ -133,7 +133,7 @@ func TestWhatIsDirtyWhenAVolumeIsUnstagedIsInTheStore(t *testing.T) {
 	must(t, unix.Munmap(mapped)) // and nobody syncs it
 	f.a.Unmount(v, "vol")
 	if got := f.object(v, "mapped"); got != content {
-		t.Errorf("the object has %q", shorten(got))
+		t.Errorf("DATA MISMATCH: the object has %q", shorten(got))
 	}
 	nothingLeft(t, f.a)
 }

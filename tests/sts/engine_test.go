@@ -135,7 +135,7 @@ func TestARunningEngineTakesNewCredentials(t *testing.T) {
 				got, err = os.ReadFile(name)
 			}
 			if err == nil && string(got) != name {
-				err = fmt.Errorf("%s has %q", name, got)
+				err = fmt.Errorf("DATA MISMATCH: %s has %q", name, got)
 			}
 			if err != nil {
 				select {
@@ -167,7 +167,7 @@ func TestARunningEngineTakesNewCredentials(t *testing.T) {
 	default:
 	}
 	if got := f.read(f.victim, "large"); len(got) != 40<<20 || got != strings.Repeat(string(block), 40) {
-		t.Errorf("the file has %d bytes, or others", len(got))
+		t.Errorf("DATA MISMATCH: the file has %d bytes, or others", len(got))
 	}
 	// The same again costs nothing.
 	said := strings.Count(f.node.EngineLogs(), "New credentials are used")
@@ -219,7 +219,7 @@ func TestAnEngineWorksWithCredentialsOfItsVolume(t *testing.T) {
 	must(t, err)
 	must(t, file.Close())
 	if got := f.read(f.victim, "large"); got != strings.Repeat(block, 24)+"appended" {
-		t.Errorf("after something was appended it has %d bytes, or others", len(got))
+		t.Errorf("DATA MISMATCH: after something was appended it has %d bytes, or others", len(got))
 	}
 	must(t, os.Chmod(large, 0o640))
 	must(t, os.Mkdir(filepath.Join(f.on, "dir"), 0o755))

@@ -121,7 +121,7 @@ func has(t testing.TB, o *Object, v ID) (blocks []int64) {
 		p := make([]byte, o.length(uint32(b)))
 		n := o.ReadAt(p, b*o.c.o.BlockSize)
 		if i := differs(p[:n], v, b*o.c.o.BlockSize); i >= 0 {
-			t.Fatalf("block %d is wrong at %d", b, i)
+			t.Fatalf("DATA MISMATCH: block %d is wrong at %d", b, i)
 		}
 		if n == len(p) {
 			blocks = append(blocks, b)
@@ -273,7 +273,7 @@ func TestABlockIsReadAsItWasPut(t *testing.T) {
 			t.Errorf("read %d bytes at %d: %d, want %d", r.n, r.off, n, r.want)
 		}
 		if i := differs(p[:n], v, r.off); i >= 0 {
-			t.Errorf("read at %d: wrong byte at %d", r.off, i)
+			t.Errorf("DATA MISMATCH: read at %d: wrong byte at %d", r.off, i)
 		}
 	}
 	if o.Complete() {
@@ -450,7 +450,7 @@ func TestPinnedFilesLoseNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i := differs(p, v, 0); i >= 0 {
-			t.Fatalf("the pinned file is wrong at %d", i)
+			t.Fatalf("DATA MISMATCH: the pinned file is wrong at %d", i)
 		}
 	}
 	for b := range int64(50) {
@@ -507,7 +507,7 @@ func TestAMappingKeepsWhatWasPinned(t *testing.T) {
 	for b := range int64(20) {
 		mustPut(t, ow, w, b)
 		if i := differs(mapping, v, 0); i >= 0 {
-			t.Fatalf("after %d blocks the mapping is wrong at %d", b+1, i)
+			t.Fatalf("DATA MISMATCH: after %d blocks the mapping is wrong at %d", b+1, i)
 		}
 	}
 	if got := len(has(t, ow, w)); got != 2 {

@@ -122,7 +122,7 @@ func workStep(c *Cache, r *rand.Rand) error {
 		off := r.Int64N(size)
 		n := o.ReadAt(p, off)
 		if i := differs(p[:n], v, off); i >= 0 {
-			return fmt.Errorf("%s/%s: wrong byte at %d", v.Key, v.ETag, off+int64(i))
+			return fmt.Errorf("DATA MISMATCH: %s/%s: wrong byte at %d", v.Key, v.ETag, off+int64(i))
 		}
 	}
 	if h := c.Health(); errors.Is(h, ErrFailing) {
@@ -137,7 +137,7 @@ func compare(r io.ReaderAt, v ID, size int64) error {
 		return err
 	}
 	if i := differs(p, v, 0); i >= 0 {
-		return fmt.Errorf("wrong byte at %d", i)
+		return fmt.Errorf("DATA MISMATCH: wrong byte at %d", i)
 	}
 	return nil
 }

@@ -180,7 +180,7 @@ func TestWhatWasCommittedSurvivesAKill(t *testing.T) {
 		}
 		got := fmt.Sprintf("%x", sha256.Sum256(r.content(t, "k")))
 		if got != last && got != begun {
-			t.Fatalf("round %d: the object is neither what was committed last nor what was being committed", round)
+			t.Fatalf("DATA MISMATCH: round %d: the object is neither what was committed last nor what was being committed", round)
 		}
 		last = got
 	}

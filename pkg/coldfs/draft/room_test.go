@@ -85,7 +85,7 @@ func TestAReaderOfGivenUpBytesWaitsForTheCommitThatRuns(t *testing.T) {
 		}
 	}
 	if string(got) != string(want[:100]) {
-		t.Error("read otherwise")
+		t.Error("DATA MISMATCH: read otherwise")
 	}
 	copy(want[mib:], "later")
 	commit(t, d)

@@ -109,10 +109,10 @@ func (r *remote) uploads(t testing.TB) []s3.Upload {
 func difference(got, want []byte) string {
 	for i := range min(len(got), len(want)) {
 		if got[i] != want[i] {
-			return fmt.Sprintf("byte %d differs; sizes %d, wanted %d", i, len(got), len(want))
+			return fmt.Sprintf("DATA MISMATCH: byte %d differs; sizes %d, wanted %d", i, len(got), len(want))
 		}
 	}
-	return fmt.Sprintf("%d bytes, wanted %d", len(got), len(want))
+	return fmt.Sprintf("DATA MISMATCH: %d bytes, wanted %d", len(got), len(want))
 }
 
 func open(t testing.TB, s *Store, key string, base *s3.Object) *Draft {

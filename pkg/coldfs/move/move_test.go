@@ -111,12 +111,12 @@ func (r *remote) wants(t *testing.T, want map[string]string) {
 		if w, ok := want[k]; !ok {
 			t.Errorf("there is %q", k)
 		} else if w != got[k] {
-			t.Errorf("%q has other content", k)
+			t.Errorf("DATA MISMATCH: %q has other content", k)
 		}
 	}
 	for k := range want {
 		if _, ok := got[k]; !ok {
-			t.Errorf("there is no %q", k)
+			t.Errorf("DATA MISMATCH: there is no %q", k)
 		}
 	}
 }

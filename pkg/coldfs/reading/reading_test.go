@@ -97,7 +97,7 @@ func read(ctx context.Context, h *Handle, want []byte, off, n int64) error {
 	got, err := h.ReadAt(ctx, p, off)
 	there := max(0, min(n, int64(len(want))-off))
 	if off < int64(len(want)) && !bytes.Equal(p[:got], want[off:off+int64(got)]) {
-		return fmt.Errorf("read of %d bytes at %d: wrong bytes", n, off)
+		return fmt.Errorf("DATA MISMATCH: read of %d bytes at %d: wrong bytes", n, off)
 	}
 	if errors.Is(err, io.EOF) && off+n > int64(len(want)) {
 		err = nil
@@ -267,7 +267,7 @@ func TestReadingInSequenceFetchesAhead(t *testing.T) {
 	defer release()
 	p := make([]byte, len(want))
 	if _, err := f.ReadAt(p, 0); err != nil || !bytes.Equal(p, want) {
-		t.Errorf("the pinned file is wrong: %v", err)
+		t.Errorf("DATA MISMATCH: the pinned file is wrong: %v", err)
 	}
 	// Another engine finds all of it.
 	second := s.reader(t, Options{Cache: newCache(t, blockcache.Options{Dir: cacheDir(t, f), BlockSize: mib})})
