@@ -39,6 +39,7 @@ var errnos = []struct {
 	{s3.ErrUnavailable, unix.EIO},
 	{context.DeadlineExceeded, unix.EIO},
 	{names.ErrTooLong, unix.ENAMETOOLONG},
+	{move.ErrKeyTooLong, unix.ENAMETOOLONG},
 	{names.ErrInvalid, unix.EINVAL},
 	{s3.ErrInvalid, unix.EIO},
 }

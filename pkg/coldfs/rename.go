@@ -207,6 +207,10 @@ func (f *FS) renameDirectory(ctx context.Context, from, to place, src, dst *node
 		return err
 	}
 	if dst != nil {
+		// What is refused must not have taken away what it would have replaced.
+		if err := f.mover.Fits(ctx, oldKey, newKey); err != nil {
+			return err
+		}
 		if err := f.rmdir(ctx, to.parent, to.name); err != nil {
 			return err
 		}

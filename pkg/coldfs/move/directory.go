@@ -24,6 +24,7 @@ const maxPasses = 10
 
 // Directory moves all objects below src to dst; both are prefixes that end with '/'. It isn't atomic: others see files at both places meanwhile. If it fails, or the engine ends, Resume goes on with it. s3.ErrConflict: dst isn't
 // empty (its own marker, "dst/", may be there), or files came to be there meanwhile, which stay as they are, as do those of the source that should have been moved there. A file that comes to src meanwhile is moved or stays.
+// ErrKeyTooLong: there is an object whose key would be too long at dst; nothing is moved then.
 func (m *Mover) Directory(ctx context.Context, src, dst string) error {
 	fail := func(err error) error { return fmt.Errorf("move %q to %q: %w", src, dst, err) }
 	if err := m.sensible(src, dst); err != nil {
@@ -37,6 +38,9 @@ func (m *Mover) Directory(ctx context.Context, src, dst string) error {
 		if o.Key != dst {
 			return fail(fmt.Errorf("%w: the destination isn't empty, it has %q", s3.ErrConflict, o.Key))
 		}
+	}
+	if err := m.Fits(ctx, src, dst); err != nil {
+		return fail(err)
 	}
 	r, err := m.record(ctx, src, dst)
 	if err != nil {
@@ -70,6 +74,30 @@ func (m *Mover) sensible(src, dst string) error {
 		return fmt.Errorf("the source %q is in the destination %q", src, dst)
 	}
 	return nil
+}
+
+// Fits looks through the source for keys that would be too long at the destination, before anything is moved: a move that can't end would be tried by every engine that starts. Directory
+// does so itself; the error is that of Directory.
+func (m *Mover) Fits(ctx context.Context, src, dst string) error {
+	more := len(dst) - len(src)
+	if more <= 0 {
+		return nil
+	}
+	for r := (s3.ListRequest{Prefix: src}); ; {
+		page, err := m.o.Bucket.List(ctx, r)
+		if err != nil {
+			return err
+		}
+		for _, o := range page.Objects {
+			if n := len(o.Key) + more; n > s3.MaxKeyLength {
+				return fmt.Errorf("%w: that of %q would have %d bytes, at most %d", ErrKeyTooLong, o.Key, n, s3.MaxKeyLength)
+			}
+		}
+		if page.Next == "" {
+			return nil
+		}
+		r.Token = page.Next
+	}
 }
 
 // Resume ends all moves of directories that were begun and whose engine is dead. It waits for Options.Lease to find that out of another owner's. All are tried; the errors are joined.
@@ -156,6 +184,10 @@ func (m *Mover) passes(ctx context.Context, r *recorded) error {
 // ensure sees to it that the version of a listed source is at the destination.
 func (m *Mover) ensure(ctx context.Context, r *recorded, listed s3.Object) error {
 	dst := r.is.Destination + strings.TrimPrefix(listed.Key, r.is.Source)
+	if len(dst) > s3.MaxKeyLength {
+		// It came after Directory had looked.
+		return fmt.Errorf("%w: %q isn't moved, as its key would have %d bytes, at most %d", s3.ErrConflict, listed.Key, len(dst), s3.MaxKeyLength)
+	}
 	for range 5 {
 		there, err := m.o.Bucket.Head(ctx, dst)
 		condition := s3.Condition{IfAbsent: true}

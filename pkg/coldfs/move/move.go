@@ -80,6 +80,9 @@ func New(o Options) (*Mover, error) {
 // ErrUnverified says that the copy isn't what was to be copied; its source stays.
 var ErrUnverified = errors.New("the copy isn't the source")
 
+// ErrKeyTooLong says that an object below a directory would have a key of more than s3.MaxKeyLength bytes where the directory is to be moved to.
+var ErrKeyTooLong = errors.New("a key would be too long")
+
 // File moves the version src of an object, with its metadata, to dst, and describes it there. The condition is dst's. s3.ErrConflict: it isn't met, or src was replaced, which then stays under its key as it is now;
 // dst may have the older version by then. After a crash both may be there.
 func (m *Mover) File(ctx context.Context, src s3.Object, dst string, condition s3.Condition) (s3.Object, error) {

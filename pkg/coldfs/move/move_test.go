@@ -428,6 +428,38 @@ func TestAnOwnerWhoseMoveWasTakenOverStops(t *testing.T) {
 	}
 }
 
+// An object whose key would be too long keeps a directory where it is; one that comes while the directory is moved stays alone.
+func TestADirectoryIsNotMovedWhereAKeyWouldBeTooLong(t *testing.T) {
+	r := newRemote(t)
+	m := r.mover(t, nil)
+	long := strings.Repeat(strings.Repeat("x", 100)+"/", 10)
+	name := func(key string) string { return key + strings.Repeat("y", s3.MaxKeyLength-len(key)) }
+	want := map[string]string{"v/a/first": "first", name("v/a/" + long): "of the longest key"}
+	for key, content := range want {
+		r.put(t, key, content)
+	}
+	if err := m.Directory(t.Context(), "v/a/", "v/ab/"); !errors.Is(err, ErrKeyTooLong) {
+		t.Errorf("got %v", err)
+	}
+	r.wants(t, want)
+	if err := m.Directory(t.Context(), "v/a/", "v/b/"); err != nil {
+		t.Fatal(err)
+	}
+	r.wants(t, map[string]string{"v/b/first": "first", name("v/b/" + long): "of the longest key"})
+
+	if err := r.b.Delete(t.Context(), name("v/b/"+long)); err != nil {
+		t.Fatal(err)
+	}
+	var late sync.Once
+	r.proxy.Add(s3test.Rule{Match: s3test.Match{Method: "PUT", Key: "v/bc/first"}, Fault: s3test.Do(func() {
+		late.Do(func() { r.put(t, name("v/b/"+long), "late") })
+	})})
+	if err := m.Directory(t.Context(), "v/b/", "v/bc/"); !errors.Is(err, s3.ErrConflict) {
+		t.Errorf("got %v, want the conflict of the file that came late", err)
+	}
+	r.wants(t, map[string]string{"v/bc/first": "first", name("v/b/" + long): "late"})
+}
+
 func TestAnIntentThatIsNoneIsToldOfAndMovesNothing(t *testing.T) {
 	r := newRemote(t)
 	moved := r.fill(t, 1)
