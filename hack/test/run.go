@@ -103,7 +103,7 @@ func (r *Run) suites(ctx context.Context) ([]string, error) {
 }
 
 // order is that of the suites; one that isn't named comes after them. The long ones are first, as several run at a time.
-var order = []string{"crash", "kernel", "security", "scratch", "sts", "cold", "sanity/scratch", "sanity/cold", "sanity", "integration", "conformance", "failure"}
+var order = []string{"crash", "kernel", "security", "scratch", "sts", "names", "cold", "sanity/scratch", "sanity/cold", "sanity", "integration", "conformance", "failure"}
 
 // alone are the suites that stop daemons of the cluster or make another file system: each has the cluster for itself. They wait for it most of the time.
 var alone = []string{"integration", "conformance", "failure"}
