@@ -225,7 +225,7 @@ func (f *FS) flushAll(ctx context.Context) error {
 	f.handles.mu.Lock()
 	all := map[*node]bool{}
 	for _, h := range f.handles.all {
-		if !h.node.Value.dir {
+		if h != nil && !h.node.Value.dir {
 			all[h.node] = true
 		}
 	}

@@ -116,8 +116,8 @@ func (f *FS) addPlus(ctx context.Context, out *fuse.DirEntryList, parent *node, 
 		d.Mode = n.Value.attr.Mode & unix.S_IFMT
 		n.Value.mu.Unlock()
 		space := out.AddDirLookupEntry(d)
-		if space != nil {
-			f.entry(n, space)
+		if space != nil && !f.full() {
+			f.entry(n, space) // otherwise it is a name without a node, which the kernel asks for if somebody wants to know
 		}
 		f.table.Unpin(n)
 		if some = true; space == nil {

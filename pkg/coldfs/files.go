@@ -34,16 +34,29 @@ type handle struct {
 
 // handles are all that is open, by number.
 type handles struct {
-	mu   sync.Mutex
+	limit int
+
+	mu sync.Mutex
+	// all has nil for what is being opened.
 	all  map[uint64]*handle
 	next uint64
+}
+
+// reserve gives a number to what is going to be opened, before anything is done for it: what is refused must not have made or emptied a file. It is for put or take.
+func (h *handles) reserve() (uint64, error) { return h.add(nil) }
+
+// put is what a number was reserved for.
+func (h *handles) put(id uint64, x *handle) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all[id] = x
 }
 
 func (h *handles) add(x *handle) (uint64, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.all) >= maxHandles {
-		return 0, fmt.Errorf("%d files are open, which is the most: %w", maxHandles, unix.ENFILE)
+	if len(h.all) >= h.limit {
+		return 0, fmt.Errorf("%d files are open, which is the most: %w", h.limit, unix.ENFILE)
 	}
 	if h.all == nil {
 		h.all = map[uint64]*handle{}
@@ -97,7 +110,15 @@ func (f *FS) open(ctx context.Context, n *node, flags uint32, out *fuse.OpenOut)
 	if err := f.validate(ctx, n); err != nil {
 		return err
 	}
-	return f.attach(ctx, n, flags, writes, out)
+	id, err := f.handles.reserve()
+	if err != nil {
+		return err
+	}
+	if err := f.attach(ctx, n, id, flags, writes, out); err != nil {
+		f.handles.take(id)
+		return err
+	}
+	return nil
 }
 
 // validate asks the store whether the version of a node is the one at its path still, unless the node has what the store doesn't. The error is unix.ESTALE if it isn't.
@@ -140,8 +161,8 @@ func (f *FS) validate(ctx context.Context, n *node) error {
 	return nil
 }
 
-// attach makes a handle of a file that is as it should be. The error is unix.ESTALE when the path has another node from now on, which is to be opened.
-func (f *FS) attach(ctx context.Context, n *node, flags uint32, writes bool, out *fuse.OpenOut) error {
+// attach makes a handle, whose number was reserved, of a file that is as it should be. The error is unix.ESTALE when the path has another node from now on, which is to be opened.
+func (f *FS) attach(ctx context.Context, n *node, id uint64, flags uint32, writes bool, out *fuse.OpenOut) error {
 	if !f.table.Pin(n) {
 		return unix.ESTALE
 	}
@@ -179,11 +200,7 @@ func (f *FS) attach(ctx context.Context, n *node, flags uint32, writes bool, out
 			return err
 		}
 	}
-	id, err := f.handles.add(h)
-	if err != nil {
-		f.detach(h)
-		return err
-	}
+	f.handles.put(id, h)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	out.Fh = id

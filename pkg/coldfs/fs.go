@@ -31,10 +31,6 @@ const (
 	reserved = ".strata"
 	// immutableTTL is how long the kernel keeps what never changes.
 	immutableTTL = 24 * time.Hour
-	// maxHandles is how many files and directories may be open at once.
-	maxHandles = 16 << 10
-	// maxNodes is how many nodes the kernel may know before it is asked to forget some.
-	maxNodes = 100_000
 )
 
 // FS answers the kernel's requests. What it doesn't implement itself is answered ENOSYS, so that the kernel does without.
@@ -51,6 +47,7 @@ type FS struct {
 	usage  *usage
 	health *health
 
+	limits  Limits
 	table   *nodes.Table[*inode]
 	handles handles
 	paths   pathLocks
@@ -59,10 +56,14 @@ type FS struct {
 	pages   pages.Pages
 	stats   counters
 	metrics *metrics
-	trouble trouble
-	through through
+	// metricsEvery is how often the holder is told what was counted.
+	metricsEvery time.Duration
+	trouble      trouble
+	through      through
 	// stale are names that the kernel should forget, as what it knows by them can't be used any more.
 	stale chan staleName
+	// crowded holds a token when the table of nodes has got larger than it should be.
+	crowded chan struct{}
 	// commits is the context of what is written to the store: no signal ends it.
 	commits context.Context
 }

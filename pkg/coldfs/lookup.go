@@ -343,6 +343,7 @@ func (f *FS) entry(n *node, out *fuse.EntryOut) {
 	out.SetEntryTimeout(ttl)
 	out.SetAttrTimeout(ttl)
 	f.attributes(n, &out.Attr)
+	f.crowd()
 }
 
 // attributes writes what stat shows. n.Value.mu is held.

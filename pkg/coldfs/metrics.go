@@ -5,6 +5,7 @@ package coldfs
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -60,6 +61,7 @@ type gauge struct {
 var figures = []gauge{
 	{prometheus.NewDesc("strata_cold_nodes", "Files and directories that the kernel knows.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(f.table.Len()) }},
 	{prometheus.NewDesc("strata_cold_handles", "Files and directories that are open.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(f.handles.len()) }},
+	{prometheus.NewDesc("strata_cold_goroutines", "Goroutines of engines: mostly requests that are being answered.", nil, nil), prometheus.GaugeValue, func(*FS) float64 { return float64(runtime.NumGoroutine()) }},
 	{prometheus.NewDesc("strata_cold_staged_bytes", "Bytes that are written and held on the disk until they are in the store.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(f.drafted().Used) }},
 	{prometheus.NewDesc("strata_cold_used_bytes", "Bytes that the volume holds, by the last listing and what this mount has done since.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(f.usage.now().Bytes) }},
 	{prometheus.NewDesc("strata_cold_conditions", "What is wrong with the volume, counted.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(len(f.health.now().Conditions)) }},
@@ -107,7 +109,7 @@ func (f *FS) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// metricsEvery is how often the holder is told what was counted.
+// metricsEvery is how often the holder is told what was counted, unless Options say otherwise.
 const metricsEvery = 15 * time.Second
 
 // tellMetrics tells the holder what was counted: at once, every so often, and a last time when ctx ends.
@@ -124,7 +126,7 @@ func (f *FS) tellMetrics(ctx context.Context, l *link) {
 			said = err.Error()
 		}
 	}
-	tick := time.NewTicker(metricsEvery)
+	tick := time.NewTicker(f.metricsEvery)
 	defer tick.Stop()
 	for {
 		tell()

@@ -82,8 +82,13 @@ func (f *FS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out 
 		return f.answer(err)
 	}
 	defer end()
+	id, err := f.handles.reserve()
+	if err != nil {
+		return f.answer(err)
+	}
 	n, err := f.create(ctx, parent, name, in)
 	if err != nil {
+		f.handles.take(id)
 		return f.answer(err)
 	}
 	defer f.table.Unpin(n)
@@ -96,7 +101,8 @@ func (f *FS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out 
 	if fresh {
 		flags &^= unix.O_TRUNC
 	}
-	if err := f.attach(ctx, n, flags, writes || fresh, &out.OpenOut); err != nil {
+	if err := f.attach(ctx, n, id, flags, writes || fresh, &out.OpenOut); err != nil {
+		f.handles.take(id)
 		return f.answer(err)
 	}
 	f.entry(n, &out.EntryOut)

@@ -3,6 +3,7 @@ package coldfs
 // The life of an engine: what it is made of, in which order it begins, and how it ends.
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -50,6 +51,10 @@ type Options struct {
 	Fuse        *os.File
 	Config      config.Config
 	Credentials control.Credentials
+	// Limits are usually left out.
+	Limits Limits
+	// MetricsEvery is how often the holder is told what was counted; 0: every 15 seconds.
+	MetricsEvery time.Duration
 	// Control is the engine's end of the holder's socket; nil: there is no holder.
 	Control *os.File
 }
@@ -112,6 +117,7 @@ func Run(ctx context.Context, o Options) error {
 		},
 		SaveInit: func(request []byte) error { return l.say(control.Message{Init: request}) },
 		Grace:    grace,
+		Limits:   f.limits.Requests,
 		Observe:  f.metrics.observe,
 	})
 	if err := server.Start(ctx); err != nil {
@@ -148,8 +154,9 @@ func start(ctx context.Context, o Options, l *link) (*FS, error) {
 	f := &FS{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), config: c, bucket: bucket, log: klog.FromContext(ctx), health: newHealth(),
 		usage: &usage{enforce: c.EnforceQuota, capacity: c.Capacity}, stale: make(chan staleName, 1024), metrics: newMetrics(),
-		commits: context.WithoutCancel(ctx),
+		commits: context.WithoutCancel(ctx), limits: o.Limits.withDefaults(), crowded: make(chan struct{}, 1), metricsEvery: cmp.Or(o.MetricsEvery, metricsEvery),
 	}
+	f.handles.limit = f.limits.Handles
 	f.table = nodes.New(&inode{dir: true, attr: f.fallback(true, began), kept: true})
 	if err := f.equip(first, c); err != nil {
 		f.close()
@@ -254,7 +261,7 @@ func (f *FS) serve(ctx context.Context, server *device.Server, l *link) error {
 	background(func() { f.watch(serving) })
 	background(func() { f.usage.run(serving, f.bucket, f.config.Prefix, f.capacity, f.watchQuota) })
 	background(func() { f.forgetStale(serving, server) })
-	background(func() { f.trim(serving) })
+	background(func() { f.trim(serving, func(parent *node, name string) { f.forget(server, parent.ID, name) }) })
 	background(func() { f.report(serving, l) })
 	background(func() { f.tellMetrics(serving, l) })
 	go l.listen(serving, func(ctx context.Context) {
@@ -308,29 +315,14 @@ func (f *FS) forgetStale(ctx context.Context, server *device.Server) {
 		case <-ctx.Done():
 			return
 		case s := <-f.stale:
-			if err := server.InvalidateEntry(s.parent, s.name); err != nil {
-				f.log.V(2).Info("The kernel doesn't forget a name", "name", s.name, "cause", err.Error())
-			}
+			f.forget(server, s.parent, s.name)
 		}
 	}
 }
 
-// trim has the kernel forget names when it knows so many that the table of nodes gets large, and forgets what nobody may be shown any more.
-func (f *FS) trim(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		f.pages.Expire(f.oldest())
-		for _, n := range f.table.Idle(min(cap(f.stale), max(0, f.table.Len()-maxNodes))) {
-			if parent, name, ok := f.table.Place(n); ok {
-				f.expire(parent, name)
-			}
-		}
+func (f *FS) forget(server *device.Server, parent uint64, name string) {
+	if err := server.InvalidateEntry(parent, name); err != nil {
+		f.log.V(2).Info("The kernel doesn't forget a name", "name", name, "cause", err.Error())
 	}
 }
 

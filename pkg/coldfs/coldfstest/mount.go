@@ -36,14 +36,20 @@ const asEngine = "STRATA_COLDFSTEST_ENGINE"
 
 // Main makes the test binary an engine when Mount starts it as one. A package's TestMain calls it first.
 func Main() {
-	if os.Getenv(asEngine) == "" {
+	task := os.Getenv(asEngine)
+	if task == "" {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	err := coldfs.Seal()
 	var o coldfs.Options
+	var e engineTask
 	if err == nil {
+		err = json.Unmarshal([]byte(task), &e)
+	}
+	if err == nil {
+		o.Limits, o.MetricsEvery = e.Limits, e.MetricsEvery
 		o.Fuse, o.Control = os.NewFile(control.FDFuse, "/dev/fuse"), os.NewFile(control.FDControl, "control")
 		o.Config, err = coldfs.ReadConfig(os.NewFile(control.FDConfig, "config"))
 	}
@@ -60,6 +66,12 @@ func Main() {
 	os.Exit(0)
 }
 
+// engineTask is what an engine is told besides its configuration.
+type engineTask struct {
+	Limits       coldfs.Limits
+	MetricsEvery time.Duration
+}
+
 // Options of a mount. The zero Options are a volume in a bucket of its own.
 type Options struct {
 	// Config changes what Mount makes up.
@@ -68,6 +80,10 @@ type Options struct {
 	Endpoint string
 	// Credentials replace the server's.
 	Credentials *control.Credentials
+	// Limits are lower ones of the engine.
+	Limits coldfs.Limits
+	// Watched: the engine tells all the time what it counts, for Wait and Most.
+	Watched bool
 	// Deaf: the holder, which is this package, doesn't answer what the engine asks it.
 	Deaf bool
 	// Fails: the engine is expected not to start.
@@ -95,6 +111,8 @@ type Mount struct {
 	health control.Health
 	told   chan struct{} // closed and replaced when health changes
 	counts map[string]*dto.MetricFamily
+	most   map[string]float64 // of gauges
+	tells  chan struct{}      // closed and replaced when the engine has told what it counts
 }
 
 // Start mounts a volume of a bucket. It is unmounted when the test ends; what the engine printed is shown if the test fails.
@@ -108,7 +126,7 @@ func Start(t testing.TB, server *s3test.Server, bucket string, o Options) *Mount
 		location.Endpoint = o.Endpoint
 	}
 	m := &Mount{
-		Dir: t.TempDir(), deaf: o.Deaf, ended: make(chan struct{}), started: make(chan struct{}), silent: make(chan struct{}), told: make(chan struct{}),
+		Dir: t.TempDir(), deaf: o.Deaf, ended: make(chan struct{}), started: make(chan struct{}), silent: make(chan struct{}), told: make(chan struct{}), tells: make(chan struct{}), most: map[string]float64{},
 		Config: config.Config{
 			Volume: "cold:test:" + bucket, Store: location, Prefix: "vol/", MetadataTTL: time.Second,
 			DirMode: 0o755, FileMode: 0o644, CacheDir: t.TempDir(), CacheLimit: 1 << 30, Passthrough: 1,
@@ -121,7 +139,7 @@ func Start(t testing.TB, server *s3test.Server, bucket string, o Options) *Mount
 	if o.Credentials != nil {
 		credentials = *o.Credentials
 	}
-	if err := m.start(credentials); err != nil {
+	if err := m.start(credentials, o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -142,7 +160,7 @@ func Start(t testing.TB, server *s3test.Server, bucket string, o Options) *Mount
 	return m
 }
 
-func (m *Mount) start(credentials control.Credentials) error {
+func (m *Mount) start(credentials control.Credentials, o Options) error {
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("/dev/fuse: %w", err)
@@ -178,8 +196,16 @@ func (m *Mount) start(credentials control.Credentials) error {
 		return err
 	}
 	defer secret.Close()
+	task := engineTask{Limits: o.Limits}
+	if o.Watched {
+		task.MetricsEvery = 20 * time.Millisecond
+	}
+	raw, err := json.Marshal(task)
+	if err != nil {
+		return err
+	}
 	m.cmd = exec.Command(os.Args[0])
-	m.cmd.Env = append(os.Environ(), asEngine+"=1")
+	m.cmd.Env = append(os.Environ(), asEngine+"="+string(raw))
 	m.cmd.ExtraFiles = []*os.File{m.fuse, settings, secret, theirs}
 	m.cmd.Stdout, m.cmd.Stderr = &m.log, &m.log
 	if err := m.cmd.Start(); err != nil {
@@ -251,7 +277,12 @@ func (m *Mount) listen() {
 					break
 				}
 				m.counts[family.GetName()] = &family
+				if metrics := family.GetMetric(); len(metrics) == 1 && metrics[0].Gauge != nil {
+					m.most[family.GetName()] = max(m.most[family.GetName()], metrics[0].GetGauge().GetValue())
+				}
 			}
+			close(m.tells)
+			m.tells = make(chan struct{})
 		}
 		m.mu.Unlock()
 	}
@@ -297,6 +328,38 @@ func (m *Mount) Count(name, operation string) float64 {
 		return metric.GetGauge().GetValue()
 	}
 	return 0
+}
+
+// Most is the most that a watched engine has told of a gauge since it began or since Forget.
+func (m *Mount) Most(name string) float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.most[name]
+}
+
+// Forget lets Most begin anew.
+func (m *Mount) Forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.most = map[string]float64{}
+}
+
+// Wait waits until a watched engine tells of a gauge what is wanted.
+func (m *Mount) Wait(t testing.TB, name string, wanted func(float64) bool) {
+	t.Helper()
+	for limit := time.After(time.Minute); ; {
+		m.mu.Lock()
+		tells := m.tells
+		m.mu.Unlock()
+		select {
+		case <-tells:
+		case <-limit:
+			t.Fatalf("%s is %v", name, m.Count(name, ""))
+		}
+		if wanted(m.Count(name, "")) {
+			return
+		}
+	}
 }
 
 // Leave closes the holder's end of the socket, as its death does.

@@ -3,6 +3,7 @@ package device
 // How requests are told apart, bounded, and ended early.
 
 import (
+	"cmp"
 	"encoding/binary"
 	"strconv"
 	"sync"
@@ -46,8 +47,20 @@ const (
 	classCount
 )
 
-// limits are how many of a class run at once. Large buffers are the memory of a busy engine; the others cost a goroutine each.
-var limits = [classCount]int{classNow: readers, classRead: 96, classWrite: 32, classCommit: 256, classOther: 256}
+// Limits are how many requests of a class run at once; 0: as many as is usual. Large buffers are the memory of a busy engine; the others cost a goroutine each.
+type Limits struct {
+	Read   int // 96: each has a large answer
+	Write  int // 32: each holds a large buffer, those that wait too
+	Commit int // 256: close(), fsync() and the end of a handle, which may wait for an upload
+	Other  int // 256: the rest, which may wait for the store
+}
+
+// byClass are the limits with the usual ones where there is none.
+func (l Limits) byClass() [classCount]int {
+	return [classCount]int{
+		classNow: readers, classRead: cmp.Or(l.Read, 96), classWrite: cmp.Or(l.Write, 32), classCommit: cmp.Or(l.Commit, 256), classOther: cmp.Or(l.Other, 256),
+	}
+}
 
 type class struct {
 	limit, running int

@@ -33,7 +33,8 @@ type Options struct {
 	// SaveInit gets the INIT request before it is answered. Its error ends Start.
 	SaveInit func(request []byte) error
 	// Grace is how long a request goes on after its caller got a signal. Most finish by then, and programs don't expect EINTR of a file.
-	Grace time.Duration
+	Grace  time.Duration
+	Limits Limits
 	// Observe is told of every request that was answered; nil: nobody is.
 	Observe func(operation string, errno int32, took time.Duration)
 }
@@ -63,6 +64,7 @@ var errEnded = errors.New("the mount is gone")
 func New(file *os.File, fs fuse.RawFileSystem, o Options) *Server {
 	o.Fuse.MaxWrite = MaxWrite
 	s := &Server{o: o, file: file, fd: int(file.Fd()), protocol: fuse.NewProtocolServer(fs, &o.Fuse), inflight: map[uint64]*request{}, gone: make(chan struct{})}
+	limits := o.Limits.byClass()
 	for kind := range s.classes {
 		s.classes[kind].limit = limits[kind]
 	}
