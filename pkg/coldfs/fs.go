@@ -38,6 +38,7 @@ type FS struct {
 	fuse.RawFileSystem
 
 	config config.Config
+	pauses Pauses
 	bucket *s3.Bucket
 	drafts *draft.Store
 	reader *reading.Reader

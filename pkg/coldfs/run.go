@@ -57,6 +57,8 @@ type Options struct {
 	MetricsEvery time.Duration
 	// Control is the engine's end of the holder's socket; nil: there is no holder.
 	Control *os.File
+	// Pauses have defaults, which a test shortens.
+	Pauses Pauses
 }
 
 // Validate says what is wrong with a configuration.
@@ -154,7 +156,7 @@ func start(ctx context.Context, o Options, l *link) (*FS, error) {
 	f := &FS{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), config: c, bucket: bucket, log: klog.FromContext(ctx), health: newHealth(),
 		usage: &usage{enforce: c.EnforceQuota, capacity: c.Capacity}, stale: make(chan staleName, 1024), metrics: newMetrics(),
-		commits: context.WithoutCancel(ctx), limits: o.Limits.withDefaults(), crowded: make(chan struct{}, 1), metricsEvery: cmp.Or(o.MetricsEvery, metricsEvery),
+		commits: context.WithoutCancel(ctx), limits: o.Limits.withDefaults(), crowded: make(chan struct{}, 1), metricsEvery: cmp.Or(o.MetricsEvery, metricsEvery), pauses: o.Pauses.withDefaults(),
 	}
 	f.handles.limit = f.limits.Handles
 	f.table = nodes.New(&inode{dir: true, attr: f.fallback(true, began), kept: true})
@@ -259,7 +261,8 @@ func (f *FS) serve(ctx context.Context, server *device.Server, l *link) error {
 		})
 	}
 	background(func() { f.watch(serving) })
-	background(func() { f.usage.run(serving, f.bucket, f.config.Prefix, f.capacity, f.watchQuota) })
+	background(func() { f.usage.run(serving, f.bucket, f.config.Prefix, f.pauses, f.watchQuota) })
+	background(func() { f.usage.follow(serving, f.pauses.Capacity, f.capacity, f.watchQuota) })
 	background(func() { f.forgetStale(serving, server) })
 	background(func() { f.trim(serving, func(parent *node, name string) { f.forget(server, parent.ID, name) }) })
 	background(func() { f.report(serving, l) })

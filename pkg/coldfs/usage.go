@@ -16,15 +16,33 @@ import (
 	"github.com/strata-csi/strata/pkg/s3"
 )
 
-const (
-	// usageEvery is the pause between two listings. A volume that takes long to list is listed more rarely: usageShare of the time.
-	usageEvery = 5 * time.Minute
-	usageShare = 20
-	// usageAfter is the pause before the first, where no quota is kept by it: who mounts a volume has something to do there, and the store the less.
-	usageAfter = 30 * time.Second
-	// endless is the size that statfs shows of a volume without a capacity.
-	endless = 1 << 50
-)
+// usageShare: a volume that takes long to list is listed more rarely, so that at most one part in so many of the time goes into it.
+const usageShare = 20
+
+// endless is the size that statfs shows of a volume without a capacity.
+const endless = 1 << 50
+
+// Pauses are how long an engine waits before it looks again at what nobody tells it. A zero field has its default.
+type Pauses struct {
+	// Listing is the pause between two listings of the volume, at least (default 5 min).
+	Listing time.Duration
+	// FirstListing is the pause before the first, where no quota is kept by it (default 30 s): who mounts a volume has something to do there, and the store the less.
+	FirstListing time.Duration
+	// Capacity is the pause between two looks at the owner marker, which says how large the volume is (default 1 min). It is how late an engine knows that a claim has grown.
+	Capacity time.Duration
+}
+
+func (p Pauses) withDefaults() Pauses {
+	for _, d := range []struct {
+		pause    *time.Duration
+		fallback time.Duration
+	}{{&p.Listing, 5 * time.Minute}, {&p.FirstListing, 30 * time.Second}, {&p.Capacity, time.Minute}} {
+		if *d.pause == 0 {
+			*d.pause = d.fallback
+		}
+	}
+	return p
+}
 
 // usage is what is known of it. The zero usage knows nothing and allows everything.
 type usage struct {
@@ -92,31 +110,40 @@ func (u *usage) look(ctx context.Context, b *s3.Bucket, prefix string) error {
 	return nil
 }
 
-// run looks every so often, until ctx ends. capacity asks for the volume's size, which may have grown; 0: not known.
-func (u *usage) run(ctx context.Context, b *s3.Bucket, prefix string, capacity func(context.Context) int64, changed func()) {
-	for first := true; ; first = false {
-		if n := capacity(ctx); n > 0 {
-			u.mu.Lock()
-			u.capacity = n
-			u.mu.Unlock()
-		}
-		if first && !u.enforce {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(usageAfter):
-			}
-		}
+// run lists every so often, until ctx ends.
+func (u *usage) run(ctx context.Context, b *s3.Bucket, prefix string, p Pauses, changed func()) {
+	if !u.enforce && !pause(ctx, p.FirstListing) {
+		return
+	}
+	for again := true; again; {
 		begun := time.Now()
 		if err := u.look(ctx, b, prefix); err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "The volume can't be listed; what it holds is as before")
 		}
 		changed()
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(max(usageEvery, usageShare*time.Since(begun))):
+		again = pause(ctx, max(p.Listing, usageShare*time.Since(begun)))
+	}
+}
+
+// follow asks every so often for the volume's size, which may have grown, until ctx ends; 0: not known. It doesn't wait for a listing, which may take hours.
+func (u *usage) follow(ctx context.Context, every time.Duration, capacity func(context.Context) int64, changed func()) {
+	for again := true; again; again = pause(ctx, every) {
+		if n := capacity(ctx); n > 0 {
+			u.mu.Lock()
+			u.capacity = n
+			u.mu.Unlock()
+			changed()
 		}
+	}
+}
+
+// pause waits; false: ctx has ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 

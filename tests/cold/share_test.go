@@ -99,7 +99,7 @@ func TestAQuotaIsEnforcedWhereTheClassSaysSo(t *testing.T) {
 	write(t, filepath.Join(on, "first"), strings.Repeat("x", int(4*mib)))
 	quota("one more", os.WriteFile(filepath.Join(on, "second"), make([]byte, mib), 0o644))
 	wantContent(t, filepath.Join(on, "first"), strings.Repeat("x", int(4*mib)))
-	// An engine lists the volume, and reads its size, when it begins, and again every few minutes.
+	// An engine lists the volume, and reads its size, when it begins, and again after a pause that is too long for a test; pkg/coldfs has a shorter one.
 	f.a.Unmount(v, "vol")
 	f.a.Mount(v, "vol", harness.RWX)
 	eventuallyReasons(t, f.a, v, "vol", "QuotaExceeded")

@@ -32,6 +32,7 @@ import (
 	"github.com/strata-csi/strata/pkg/s3/s3test"
 )
 
+// asEngine has the engine's Pauses in JSON, which are no part of its configuration.
 const asEngine = "STRATA_COLDFSTEST_ENGINE"
 
 // Main makes the test binary an engine when Mount starts it as one. A package's TestMain calls it first.
@@ -49,7 +50,7 @@ func Main() {
 		err = json.Unmarshal([]byte(task), &e)
 	}
 	if err == nil {
-		o.Limits, o.MetricsEvery = e.Limits, e.MetricsEvery
+		o.Limits, o.Pauses, o.MetricsEvery = e.Limits, e.Pauses, e.MetricsEvery
 		o.Fuse, o.Control = os.NewFile(control.FDFuse, "/dev/fuse"), os.NewFile(control.FDControl, "control")
 		o.Config, err = coldfs.ReadConfig(os.NewFile(control.FDConfig, "config"))
 	}
@@ -69,6 +70,7 @@ func Main() {
 // engineTask is what an engine is told besides its configuration.
 type engineTask struct {
 	Limits       coldfs.Limits
+	Pauses       coldfs.Pauses
 	MetricsEvery time.Duration
 }
 
@@ -76,6 +78,8 @@ type engineTask struct {
 type Options struct {
 	// Config changes what Mount makes up.
 	Config func(*config.Config)
+	// Pauses replace the engine's.
+	Pauses coldfs.Pauses
 	// Endpoint replaces the server's, for a proxy before it.
 	Endpoint string
 	// Credentials replace the server's.
@@ -196,7 +200,7 @@ func (m *Mount) start(credentials control.Credentials, o Options) error {
 		return err
 	}
 	defer secret.Close()
-	task := engineTask{Limits: o.Limits}
+	task := engineTask{Limits: o.Limits, Pauses: o.Pauses}
 	if o.Watched {
 		task.MetricsEvery = 20 * time.Millisecond
 	}
