@@ -138,7 +138,8 @@ func (f *FS) watchOnce(ctx context.Context) {
 
 func (f *FS) watchQuota() {
 	if now, over := f.usage.exceeded(); over {
-		f.health.set(control.QuotaExceeded, fmt.Sprintf("the volume holds %d bytes of %d; new writes are refused until something is removed or the claim is made larger", now.Bytes, now.Capacity))
+		f.health.set(control.QuotaExceeded, fmt.Sprintf(
+			"the volume holds %d bytes of %d (%s); new writes are refused until something is removed or the claim is made larger", now.Bytes, now.Capacity, now.listing()))
 	} else {
 		f.health.end(control.QuotaExceeded)
 	}

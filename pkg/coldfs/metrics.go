@@ -64,6 +64,7 @@ var figures = []gauge{
 	{prometheus.NewDesc("strata_cold_goroutines", "Goroutines of engines: mostly requests that are being answered.", nil, nil), prometheus.GaugeValue, func(*FS) float64 { return float64(runtime.NumGoroutine()) }},
 	{prometheus.NewDesc("strata_cold_staged_bytes", "Bytes that are written and held on the disk until they are in the store.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(f.drafted().Used) }},
 	{prometheus.NewDesc("strata_cold_used_bytes", "Bytes that the volume holds, by the last listing and what this mount has done since.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(f.usage.now().Bytes) }},
+	{prometheus.NewDesc("strata_cold_listing_timestamp_seconds", "Unix time of that listing; the start of the engine as long as there is none.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return f.usage.now().asOf() }},
 	{prometheus.NewDesc("strata_cold_conditions", "What is wrong with the volume, counted.", nil, nil), prometheus.GaugeValue, func(f *FS) float64 { return float64(len(f.health.now().Conditions)) }},
 	{prometheus.NewDesc("strata_cold_revalidations_total", "Requests that asked whether a known file is as it was.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.stats.revalidations.Load()) }},
 	{prometheus.NewDesc("strata_cold_replaced_total", "Files of which another version was found while they were open.", nil, nil), prometheus.CounterValue, func(f *FS) float64 { return float64(f.stats.replaced.Load()) }},

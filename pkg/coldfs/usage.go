@@ -63,6 +63,23 @@ type Usage struct {
 	Listed time.Time
 }
 
+// asOf is the Unix time of the listing in seconds. Where there is none yet it is when the engine began, so that what can never be listed gets older too.
+func (u Usage) asOf() float64 {
+	at := u.Listed
+	if at.IsZero() {
+		at = began
+	}
+	return float64(at.UnixMicro()) / 1e6
+}
+
+// listing says in words when it was listed.
+func (u Usage) listing() string {
+	if u.Listed.IsZero() {
+		return "never listed yet"
+	}
+	return "listed at " + u.Listed.UTC().Format(time.RFC3339)
+}
+
 func (u *usage) now() Usage {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +65,12 @@ func TestAVolumeGrowsUnderItsMount(t *testing.T) {
 	write(t, v.Path("one"), string(content))
 	shows(2<<20, 0)
 	v.Await(t, control.QuotaExceeded)
+	eventually(t, func() error {
+		if !strings.Contains(v.Log(), "the volume holds 2097152 bytes of 2097152 (listed at ") {
+			return errors.New("it isn't said when it was listed")
+		}
+		return nil
+	})
 	if _, err := open.Write(content); !errors.Is(err, unix.EDQUOT) {
 		t.Errorf("past the quota, in a file that is open: %v", err)
 	}
@@ -86,5 +93,34 @@ func TestAVolumeGrowsUnderItsMount(t *testing.T) {
 	shows(4<<20, 0)
 	if err := os.WriteFile(v.Path("three"), content, 0o644); !errors.Is(err, unix.EDQUOT) {
 		t.Errorf("past the new quota: %v", err)
+	}
+}
+
+func TestHowOldTheUsageIsIsTold(t *testing.T) {
+	seconds := func(at time.Time) float64 { return float64(at.UnixMicro()) / 1e6 }
+	v := mount(t, coldfstest.Options{Pauses: coldfs.Pauses{FirstListing: time.Millisecond, Listing: time.Millisecond}})
+	never := v.again(t, coldfstest.Options{Pauses: coldfs.Pauses{FirstListing: time.Hour}})
+	mounted := time.Now()
+	v.put(t, "vol/object", "of another client")
+	told := func(m *coldfstest.Mount) (used, listed float64) {
+		t.Helper()
+		if err := m.Unmount(); err != nil {
+			t.Fatal(err)
+		}
+		return m.Count("strata_cold_used_bytes", ""), m.Count("strata_cold_listing_timestamp_seconds", "")
+	}
+	empty, _ := v.room(t)
+	eventually(t, func() error {
+		if _, free := v.room(t); free == empty {
+			return errors.New("df shows nothing used")
+		}
+		return nil
+	})
+	if used, listed := told(v.Mount); used != float64(len("of another client")) || listed <= seconds(mounted) {
+		t.Errorf("it was listed with an object that was put after %f: %f bytes are told, of a listing at %f", seconds(mounted), used, listed)
+	}
+	// What isn't listed has an age all the same.
+	if used, listed := told(never.Mount); used != 0 || listed <= 0 || listed >= seconds(mounted) {
+		t.Errorf("it wasn't listed, and was there before %f: %f bytes are told, of a listing at %f", seconds(mounted), used, listed)
 	}
 }

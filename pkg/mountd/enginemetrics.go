@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -32,8 +33,11 @@ type engineMetrics struct {
 // families are metric families by name.
 type families map[string]*dto.MetricFamily
 
-// ofNode are gauges that every engine of a node has the same of.
-var ofNode = map[string]bool{"strata_cold_cache_bytes": true}
+// joined are the gauges that aren't added up, with what two engines' become.
+var joined = map[string]func(a, b float64) float64{
+	"strata_cold_cache_bytes":               math.Max, // every engine of a node has the same of it
+	"strata_cold_listing_timestamp_seconds": math.Min, // none is older
+}
 
 // maxSeries bounds what is kept of a metric, whatever engines say.
 const maxSeries = 1000
@@ -131,7 +135,7 @@ func (f families) add(others families) {
 		}
 		for _, m := range other.GetMetric() {
 			if sum := at[labels(m)]; sum != nil {
-				addMetric(sum, m, ofNode[name])
+				addMetric(sum, m, joined[name])
 			} else if len(have.Metric) < maxSeries {
 				have.Metric = append(have.Metric, proto.Clone(m).(*dto.Metric))
 			}
@@ -139,13 +143,13 @@ func (f families) add(others families) {
 	}
 }
 
-// addMetric adds a metric to another of the same family and labels. largest: of a gauge, the larger one counts.
-func addMetric(sum, m *dto.Metric, largest bool) {
+// addMetric adds a metric to another of the same family and labels. join is what is done with gauges instead of adding them; nil: nothing is.
+func addMetric(sum, m *dto.Metric, join func(a, b float64) float64) {
 	switch {
 	case m.GetCounter() != nil:
 		sum.Counter = &dto.Counter{Value: proto.Float64(sum.GetCounter().GetValue() + m.GetCounter().GetValue())}
-	case m.GetGauge() != nil && largest:
-		sum.Gauge = &dto.Gauge{Value: proto.Float64(max(sum.GetGauge().GetValue(), m.GetGauge().GetValue()))}
+	case m.GetGauge() != nil && join != nil:
+		sum.Gauge = &dto.Gauge{Value: proto.Float64(join(sum.GetGauge().GetValue(), m.GetGauge().GetValue()))}
 	case m.GetGauge() != nil:
 		sum.Gauge = &dto.Gauge{Value: proto.Float64(sum.GetGauge().GetValue() + m.GetGauge().GetValue())}
 	case m.GetHistogram() != nil:

@@ -85,7 +85,7 @@ func fakeEngine() int {
 	return 0
 }
 
-// tellMetrics tells of three reads, of which one failed.
+// tellMetrics tells of three reads, of which one failed, and of a listing that is older where the prefix begins with "old".
 func tellMetrics(what string, say func(control.Message)) {
 	registry := prometheus.NewRegistry()
 	prefix := control.MetricsPrefix
@@ -102,7 +102,12 @@ func tellMetrics(what string, say func(control.Message)) {
 	open.Set(2)
 	cache := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "cache_bytes"})
 	cache.Set(7)
-	registry.MustRegister(failed, seconds, open, cache)
+	listing := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "listing_timestamp_seconds"})
+	listing.Set(1000)
+	if what == "old" {
+		listing.Set(100)
+	}
+	registry.MustRegister(failed, seconds, open, cache, listing)
 	all, _ := registry.Gather()
 	var raw bytes.Buffer
 	for _, family := range all {

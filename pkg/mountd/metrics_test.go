@@ -83,12 +83,12 @@ func TestMetricsCountTheClients(t *testing.T) {
 // TestWhatEnginesCountIsAddedUp: the end of an engine takes nothing from a counter, and what is the node's is counted once.
 func TestWhatEnginesCountIsAddedUp(t *testing.T) {
 	h := newHolder(t)
-	want := func(when string, counted, live float64) {
+	want := func(when string, counted, live, listed float64) {
 		t.Helper()
 		all := map[string]float64{
 			`strata_cold_operation_errors_total{errno="EIO",operation="READ"}`: counted, "strata_cold_operation_seconds_count": 3 * counted, "strata_cold_operation_seconds_sum": 4.5 * counted,
 			`strata_cold_operation_seconds_bucket{le="1"}`: 0, `strata_cold_operation_seconds_bucket{le="2"}`: 3 * counted, `strata_cold_operation_seconds_bucket{le="+Inf"}`: 3 * counted,
-			"strata_cold_handles": 2 * live, "strata_cold_cache_bytes": 7 * min(live, 1),
+			"strata_cold_handles": 2 * live, "strata_cold_cache_bytes": 7 * min(live, 1), "strata_cold_listing_timestamp_seconds": listed,
 		}
 		h.eventually(when, func() bool { return h.metrics()["strata_cold_operation_seconds_count"] == 3*counted })
 		h.expect(when, all)
@@ -96,18 +96,19 @@ func TestWhatEnginesCountIsAddedUp(t *testing.T) {
 	h.expect("no engine yet", map[string]float64{"strata_cold_operation_seconds_count": 0})
 	first := h.coldSpec("good")
 	h.mustStartCold(first)
-	want("one engine", 1, 1)
+	want("one engine", 1, 1, 1000)
 	second := first
+	second.Engine = json.RawMessage(`{"prefix":"old/"}`)
 	second.Mountpoint = filepath.Join(h.dir, "second")
 	if err := os.Mkdir(second.Mountpoint, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	h.mustStartCold(second)
-	want("two engines", 2, 2)
+	want("two engines", 2, 2, 100)
 	wantError(t, h.Stop(h.ctx(), first.Mountpoint), nil)
-	want("one of them has ended", 2, 1)
+	want("one of them has ended", 2, 1, 100)
 	h.mustStartCold(first)
-	want("and a third one", 3, 2)
+	want("and a third one", 3, 2, 100)
 	liar := first
 	liar.Mountpoint, liar.Engine = second.Mountpoint, json.RawMessage(`{"prefix":"miscounts/"}`)
 	wantError(t, h.Stop(h.ctx(), second.Mountpoint), nil)
@@ -115,7 +116,7 @@ func TestWhatEnginesCountIsAddedUp(t *testing.T) {
 	h.eventually("it is said that one counts what isn't its own", func() bool {
 		return strings.Contains(h.output(), "An engine counts what this strata-mountd doesn't understand")
 	})
-	want("and nothing of it is there", 3, 1)
+	want("and nothing of it is there", 3, 1, 1000)
 }
 
 func TestTheMetricsAddressIsChecked(t *testing.T) {
