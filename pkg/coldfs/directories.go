@@ -166,7 +166,6 @@ func (f *FS) readDir(cancel <-chan struct{}, in *fuse.ReadIn, r reply) fuse.Stat
 		if err != nil {
 			return f.answer(err)
 		}
-		f.health.well()
 		if len(entries) == 0 {
 			return fuse.OK
 		}
@@ -199,9 +198,9 @@ func (f *FS) list(ctx context.Context, n *node) (*listing.Directory, error) {
 // lister lists a directory; what it lists may answer lookups, unless it would be too old at once.
 func (f *FS) lister(id uint64) listing.Lister {
 	if f.keeps() {
-		return f.pages.Record(id, f.bucket)
+		return f.pages.Record(id, pager(f.page))
 	}
-	return f.bucket
+	return pager(f.page)
 }
 
 // dirent is an entry as readdir shows it. Of what may be a symlink the type isn't known.

@@ -17,9 +17,6 @@ import (
 	"github.com/strata-csi/strata/pkg/s3"
 )
 
-// probeEvery is how often a store that failed is asked whether it is well again, should nobody else ask.
-const probeEvery = 15 * time.Second
-
 // health collects conditions by their reason.
 type health struct {
 	ill     atomic.Bool // the store: so that well costs nothing mostly
@@ -106,7 +103,7 @@ func (h *health) now() control.Health {
 
 // watch asks what nobody asks: the store while it is ill, the disk of the cache, the quota.
 func (f *FS) watch(ctx context.Context) {
-	tick := time.NewTicker(probeEvery)
+	tick := time.NewTicker(f.pauses.Probe)
 	defer tick.Stop()
 	for {
 		f.watchOnce(ctx)
@@ -121,9 +118,7 @@ func (f *FS) watch(ctx context.Context) {
 func (f *FS) watchOnce(ctx context.Context) {
 	if f.health.ill.Load() {
 		// Below the prefix: a credential may be bound to it.
-		if _, err := f.bucket.List(ctx, s3.ListRequest{Prefix: f.config.Prefix, Max: 1}); err == nil {
-			f.health.well()
-		}
+		_, _ = f.page(ctx, s3.ListRequest{Prefix: f.config.Prefix, Max: 1})
 	}
 	if err := f.cache.Health(); err != nil {
 		f.health.set(control.CacheDiskError, err.Error())
@@ -132,6 +127,16 @@ func (f *FS) watchOnce(ctx context.Context) {
 	}
 	if f.drafts == nil || f.drafts.Stats().Used == 0 {
 		f.health.end(control.CacheDiskFull)
+	}
+	f.watchQuota()
+}
+
+// watchListing takes what a listing of the volume says, which is there also when no program asks for anything.
+func (f *FS) watchListing(err error) {
+	if err != nil {
+		f.health.failed(err)
+	} else {
+		f.health.well()
 	}
 	f.watchQuota()
 }

@@ -153,7 +153,7 @@ func (f *FS) ask(ctx context.Context, parent *node, name string, n *node) (found
 	}
 	if dirErr == nil {
 		both.Go(func() error {
-			page, listErr = f.bucket.List(ctx, s3.ListRequest{Prefix: dirKey, Max: 1})
+			page, listErr = f.page(ctx, s3.ListRequest{Prefix: dirKey, Max: 1})
 			return nil
 		})
 	}
@@ -195,21 +195,36 @@ func (f *FS) again(ctx context.Context, n *node, key, dirKey string) (found, err
 		object, err := f.head(ctx, dirKey)
 		return found{dir: true, object: object, asked: asked}, err
 	}
-	page, err := f.bucket.List(ctx, s3.ListRequest{Prefix: dirKey, Max: 1})
+	page, err := f.page(ctx, s3.ListRequest{Prefix: dirKey, Max: 1})
 	if err == nil && (len(page.Objects) == 0 || page.Objects[0].Key == dirKey) {
 		err = s3.ErrNotFound // or not as it was
 	}
 	return found{dir: true, asked: asked}, err
 }
 
-// head is bucket.Head; what it answers says that the store is well.
+// head is bucket.Head; an object says that the store is well. That there is none says nothing: the answer of a store whose bucket is gone is the same. A listing tells, and whoever finds nothing asks for one
+// before a program is told so.
 func (f *FS) head(ctx context.Context, key string) (s3.Object, error) {
 	o, err := f.bucket.Head(ctx, key)
-	if err == nil || errors.Is(err, s3.ErrNotFound) {
+	if err == nil {
 		f.health.well()
 	}
 	return o, err
 }
+
+// page is bucket.List; what it answers says that the store is well.
+func (f *FS) page(ctx context.Context, r s3.ListRequest) (s3.Page, error) {
+	p, err := f.bucket.List(ctx, r)
+	if err == nil {
+		f.health.well()
+	}
+	return p, err
+}
+
+// pager makes page a listing.Lister.
+type pager func(context.Context, s3.ListRequest) (s3.Page, error)
+
+func (p pager) List(ctx context.Context, r s3.ListRequest) (s3.Page, error) { return p(ctx, r) }
 
 // adopt makes the node of a name be what was found. n is the node that was there, pinned, or nil; the answer is pinned instead.
 func (f *FS) adopt(parent *node, name string, n *node, got found) *node {

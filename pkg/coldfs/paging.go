@@ -64,12 +64,11 @@ func (f *FS) askPage(ctx context.Context, in pages.Name, since time.Time) bool {
 	if !ok {
 		return false
 	}
-	page, err := f.bucket.List(ctx, asked.Request)
+	page, err := f.page(ctx, asked.Request)
 	if err != nil {
 		f.pages.Drop(asked)
 		return false
 	}
-	f.health.well()
 	f.pages.Keep(asked, page)
 	return true
 }

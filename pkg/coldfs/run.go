@@ -261,7 +261,7 @@ func (f *FS) serve(ctx context.Context, server *device.Server, l *link) error {
 		})
 	}
 	background(func() { f.watch(serving) })
-	background(func() { f.usage.run(serving, f.bucket, f.config.Prefix, f.pauses, f.watchQuota) })
+	background(func() { f.usage.run(serving, f.bucket, f.config.Prefix, f.pauses, f.watchListing) })
 	background(func() { f.usage.follow(serving, f.pauses.Capacity, f.capacity, f.watchQuota) })
 	background(func() { f.forgetStale(serving, server) })
 	background(func() { f.trim(serving, func(parent *node, name string) { f.forget(server, parent.ID, name) }) })

@@ -30,13 +30,15 @@ type Pauses struct {
 	FirstListing time.Duration
 	// Capacity is the pause between two looks at the owner marker, which says how large the volume is (default 1 min). It is how late an engine knows that a claim has grown.
 	Capacity time.Duration
+	// Probe is the pause between two looks at the store while it fails, should nobody else ask, and at the disk of the cache (default 15 s).
+	Probe time.Duration
 }
 
 func (p Pauses) withDefaults() Pauses {
 	for _, d := range []struct {
 		pause    *time.Duration
 		fallback time.Duration
-	}{{&p.Listing, 5 * time.Minute}, {&p.FirstListing, 30 * time.Second}, {&p.Capacity, time.Minute}} {
+	}{{&p.Listing, 5 * time.Minute}, {&p.FirstListing, 30 * time.Second}, {&p.Capacity, time.Minute}, {&p.Probe, 15 * time.Second}} {
 		if *d.pause == 0 {
 			*d.pause = d.fallback
 		}
@@ -127,17 +129,21 @@ func (u *usage) look(ctx context.Context, b *s3.Bucket, prefix string) error {
 	return nil
 }
 
-// run lists every so often, until ctx ends.
-func (u *usage) run(ctx context.Context, b *s3.Bucket, prefix string, p Pauses, changed func()) {
+// run lists every so often, until ctx ends, and tells how that went.
+func (u *usage) run(ctx context.Context, b *s3.Bucket, prefix string, p Pauses, listed func(error)) {
 	if !u.enforce && !pause(ctx, p.FirstListing) {
 		return
 	}
 	for again := true; again; {
 		begun := time.Now()
-		if err := u.look(ctx, b, prefix); err != nil && ctx.Err() == nil {
+		err := u.look(ctx, b, prefix)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
 			klog.FromContext(ctx).Error(err, "The volume can't be listed; what it holds is as before")
 		}
-		changed()
+		listed(err)
 		again = pause(ctx, max(p.Listing, usageShare*time.Since(begun)))
 	}
 }
