@@ -191,7 +191,7 @@ func (f *FS) equip(ctx context.Context, c config.Config) (err error) {
 		return err
 	}
 	if f.drafts, err = draft.NewStore(draft.Options{
-		Bucket: f.bucket, Owner: c.Volume, Dir: filepath.Join(c.CacheDir, "staged"), Limit: min(maxStaging, max(minStaging, c.CacheLimit/4)), Reserve: c.CacheReserve,
+		Bucket: f.bucket, Owner: c.Volume, Dir: filepath.Join(c.CacheDir, "staged"), Limit: min(maxStaging, max(minStaging, c.CacheLimit/4)), Reserve: c.CacheReserve, Free: f.cache.Free,
 		Content: func(o s3.Object) draft.Content { return f.reader.Open(o) }, NoConditions: !obeyed, StorageClass: c.StorageClass, SSE: c.SSE, Logger: f.log,
 	}); err != nil {
 		return err

@@ -248,14 +248,31 @@ func (c *Cache) sweep() {
 	}
 }
 
-// Trim makes the cache no larger than its limit and the reserve of the disk allow. It runs by itself every Options.TrimEvery; who needs room on the disk at once may call it.
+// Trim makes the cache no larger than its limit and the reserve of the disk allow. It runs by itself every Options.TrimEvery; who needs room on the disk at once calls Free.
 func (c *Cache) Trim() {
+	if err := c.shrink(0); err != nil {
+		// Nothing that could go has been left: the disk is used by others.
+		if !errors.Is(err, errOff) {
+			c.note(err)
+		}
+		return
+	}
+	if !c.resting() {
+		c.well()
+	}
+}
+
+// Free gives blocks up until n bytes beside its reserve are free on the disk, for files of others; false: they aren't, and nothing is left that could go.
+func (c *Cache) Free(n int64) bool { return c.shrink(uint64(max(0, n))) == nil }
+
+// shrink gives blocks up until the cache is within its limit, and need bytes beside its reserve are free on the disk.
+func (c *Cache) shrink(need uint64) error {
 	defer c.caught(faults())
 	for more := true; more; {
 		err := c.change(func() error {
 			// A few at a time, so that others aren't kept waiting.
 			for range 16 {
-				short, err := c.diskShort(0)
+				short, err := c.diskShort(need)
 				if err != nil {
 					return err
 				}
@@ -269,16 +286,10 @@ func (c *Cache) Trim() {
 			return nil
 		})
 		if err != nil {
-			// Nothing that could go has been left: the disk is used by others.
-			if !errors.Is(err, errOff) {
-				c.note(err)
-			}
-			return
+			return err
 		}
 	}
-	if !c.resting() {
-		c.well()
-	}
+	return nil
 }
 
 func (c *Cache) trimming() {

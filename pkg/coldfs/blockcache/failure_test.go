@@ -420,6 +420,41 @@ func TestASmallDisk(t *testing.T) {
 	}
 }
 
+// Others of the same disk, who keep its reserve too, get room that blocks have.
+func TestBlocksGiveWay(t *testing.T) {
+	at := mount(t, "ext4", 16<<20)
+	const reserve = 4 << 20
+	c := openCache(t, Options{Dir: at + "/cache", Limit: 1 << 30, Reserve: reserve})
+	v := version("a", 1)
+	o := openObject(t, c, v, 1000*testBlock)
+	for b := range int64(200) {
+		mustPut(t, o, v, b)
+	}
+	if n := free(t, at); n >= reserve+3<<20 {
+		t.Fatalf("%d bytes are free already", n)
+	}
+	if !c.Free(3 << 20) {
+		t.Error("nothing is given up")
+	}
+	if n := free(t, at); n < reserve+3<<20 {
+		t.Errorf("%d bytes are free", n)
+	}
+	if len(has(t, o, v)) == 0 {
+		t.Error("all is given up")
+	}
+	if c.Free(1 << 30) {
+		t.Error("it is said that there is more room than the disk has")
+	}
+	if n := len(has(t, o, v)); n != 0 {
+		t.Errorf("%d blocks are left", n)
+	}
+	if err := c.Health(); err != nil {
+		t.Errorf("what others want is no trouble of the cache: %v", err)
+	}
+	mustPut(t, o, v, 500)
+	inspect(t, c)
+}
+
 // other appends to another file of the disk until it is full, and returns by how much.
 func other(t *testing.T, at string) (n int64) {
 	t.Helper()

@@ -21,7 +21,7 @@ func (s *Store) take(ctx context.Context, d *Draft, n int64) error {
 	if n == 0 {
 		return ctx.Err()
 	}
-	for first := true; ; first = false {
+	for first := true; ; {
 		s.mu.Lock()
 		changed := s.changed
 		full := s.fits(n)
@@ -34,9 +34,17 @@ func (s *Store) take(ctx context.Context, d *Draft, n int64) error {
 		if full == nil {
 			return nil
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// What was read can be read again; sending a part before it is done may be for nothing.
+		if errors.Is(full, errShort) && s.o.Free(n) {
+			continue // unless others were faster
+		}
 		if first {
 			d.retrySends()
 		}
+		first = false
 		if s.reclaim(d, n) {
 			continue
 		}
@@ -67,9 +75,25 @@ func (s *Store) fits(n int64) error {
 	free := int64(st.Bavail) * st.Bsize
 	s.room, s.asked = free-s.o.Reserve, 0
 	if s.room < n {
-		return fmt.Errorf("%w: the disk of %s has %d bytes free, %d are kept free", ErrNoRoom, s.home.dir, free, s.o.Reserve)
+		return fmt.Errorf("%w: %w: %s has %d bytes free, %d are kept free", ErrNoRoom, errShort, s.home.dir, free, s.o.Reserve)
 	}
 	return nil
+}
+
+// errShort: the disk has less than is needed beside the reserve.
+var errShort = errors.New("the disk is full")
+
+// Room is nil, or why a write that needs room fails now: ErrNoRoom.
+func (s *Store) Room() error {
+	for {
+		s.mu.Lock()
+		s.asked = askEvery // the disk is asked
+		full := s.fits(chunkSize)
+		s.mu.Unlock()
+		if !errors.Is(full, errShort) || !s.o.Free(chunkSize) {
+			return full
+		}
+	}
 }
 
 // give returns n bytes.

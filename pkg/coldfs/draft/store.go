@@ -53,6 +53,8 @@ type Options struct {
 	Limit int64
 	// Reserve is what stays free of the disk, in bytes.
 	Reserve int64
+	// Free makes n bytes beside the reserve free on the disk, where somebody keeps there what he can do without; false: it can't. nil: nobody does.
+	Free func(n int64) bool
 	// Uploads is how many parts and objects are sent or copied at once (default 16).
 	Uploads int
 	// Content opens an object for reading; nil: each read is a request.
@@ -93,6 +95,9 @@ func (o *Options) complete() error {
 		return fmt.Errorf("drafts: the reserve of the disk is %d bytes: give 0 or more", o.Reserve)
 	case o.Uploads < 1:
 		return fmt.Errorf("drafts: %d uploads at once: give 1 or more", o.Uploads)
+	}
+	if o.Free == nil {
+		o.Free = func(int64) bool { return false }
 	}
 	if o.Content == nil {
 		b := o.Bucket
