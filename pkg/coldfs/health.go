@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/strata-csi/strata/pkg/coldfs/blockcache"
 	"github.com/strata-csi/strata/pkg/coldfs/control"
 	"github.com/strata-csi/strata/pkg/coldfs/draft"
 	"github.com/strata-csi/strata/pkg/s3"
@@ -81,6 +82,13 @@ func (h *health) end(reasons ...string) {
 	}
 }
 
+func (h *health) has(reason string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, ok := h.conditions[reason]
+	return ok
+}
+
 // tell wakes who sends. The mutex is held.
 func (h *health) tell() {
 	select {
@@ -120,15 +128,25 @@ func (f *FS) watchOnce(ctx context.Context) {
 		// Below the prefix: a credential may be bound to it.
 		_, _ = f.page(ctx, s3.ListRequest{Prefix: f.config.Prefix, Max: 1})
 	}
-	if err := f.cache.Health(); err != nil {
+	f.watchDisk()
+	f.watchQuota()
+}
+
+// watchDisk looks at the disk of the cache. That a write found no room on it is noticed there; here, that there is some again.
+func (f *FS) watchDisk() {
+	err := f.cache.Health()
+	full := errors.Is(err, blockcache.ErrFull)
+	if err != nil && !full {
 		f.health.set(control.CacheDiskError, err.Error())
 	} else {
 		f.health.end(control.CacheDiskError)
 	}
-	if f.drafts == nil || f.drafts.Stats().Used == 0 {
+	switch {
+	case full:
+		f.health.set(control.CacheDiskFull, "what is read isn't kept on this node: "+err.Error())
+	case f.health.has(control.CacheDiskFull) && (f.drafts == nil || f.drafts.Room() == nil):
 		f.health.end(control.CacheDiskFull)
 	}
-	f.watchQuota()
 }
 
 // watchListing takes what a listing of the volume says, which is there also when no program asks for anything.
