@@ -57,10 +57,8 @@ type FS struct {
 	pages   pages.Pages
 	stats   counters
 	metrics *metrics
-	// metricsEvery is how often the holder is told what was counted.
-	metricsEvery time.Duration
-	trouble      trouble
-	through      through
+	trouble trouble
+	through through
 	// stale are names that the kernel should forget, as what it knows by them can't be used any more.
 	stale chan staleName
 	// crowded holds a token when the table of nodes has got larger than it should be.

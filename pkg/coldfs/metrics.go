@@ -110,9 +110,6 @@ func (f *FS) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// metricsEvery is how often the holder is told what was counted, unless Options say otherwise.
-const metricsEvery = 15 * time.Second
-
 // tellMetrics tells the holder what was counted: at once, every so often, and a last time when ctx ends.
 func (f *FS) tellMetrics(ctx context.Context, l *link) {
 	registry := prometheus.NewRegistry()
@@ -127,7 +124,7 @@ func (f *FS) tellMetrics(ctx context.Context, l *link) {
 			said = err.Error()
 		}
 	}
-	tick := time.NewTicker(f.metricsEvery)
+	tick := time.NewTicker(f.pauses.Metrics)
 	defer tick.Stop()
 	for {
 		tell()

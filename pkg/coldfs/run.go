@@ -3,7 +3,6 @@ package coldfs
 // The life of an engine: what it is made of, in which order it begins, and how it ends.
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -53,8 +52,6 @@ type Options struct {
 	Credentials control.Credentials
 	// Limits are usually left out.
 	Limits Limits
-	// MetricsEvery is how often the holder is told what was counted; 0: every 15 seconds.
-	MetricsEvery time.Duration
 	// Control is the engine's end of the holder's socket; nil: there is no holder.
 	Control *os.File
 	// Pauses have defaults, which a test shortens.
@@ -156,7 +153,7 @@ func start(ctx context.Context, o Options, l *link) (*FS, error) {
 	f := &FS{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), config: c, bucket: bucket, log: klog.FromContext(ctx), health: newHealth(),
 		usage: &usage{enforce: c.EnforceQuota, capacity: c.Capacity}, stale: make(chan staleName, 1024), metrics: newMetrics(),
-		commits: context.WithoutCancel(ctx), limits: o.Limits.withDefaults(), crowded: make(chan struct{}, 1), metricsEvery: cmp.Or(o.MetricsEvery, metricsEvery), pauses: o.Pauses.withDefaults(),
+		commits: context.WithoutCancel(ctx), limits: o.Limits.withDefaults(), crowded: make(chan struct{}, 1), pauses: o.Pauses.withDefaults(),
 	}
 	f.handles.limit = f.limits.Handles
 	f.table = nodes.New(&inode{dir: true, attr: f.fallback(true, began), kept: true})

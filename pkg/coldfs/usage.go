@@ -32,13 +32,15 @@ type Pauses struct {
 	Capacity time.Duration
 	// Probe is the pause between two looks at the store while it fails, should nobody else ask, and at the disk of the cache (default 15 s).
 	Probe time.Duration
+	// Metrics is how often the holder is told what was counted (default 15 s).
+	Metrics time.Duration
 }
 
 func (p Pauses) withDefaults() Pauses {
 	for _, d := range []struct {
 		pause    *time.Duration
 		fallback time.Duration
-	}{{&p.Listing, 5 * time.Minute}, {&p.FirstListing, 30 * time.Second}, {&p.Capacity, time.Minute}, {&p.Probe, 15 * time.Second}} {
+	}{{&p.Listing, 5 * time.Minute}, {&p.FirstListing, 30 * time.Second}, {&p.Capacity, time.Minute}, {&p.Probe, 15 * time.Second}, {&p.Metrics, 15 * time.Second}} {
 		if *d.pause == 0 {
 			*d.pause = d.fallback
 		}

@@ -32,7 +32,7 @@ import (
 	"github.com/strata-csi/strata/pkg/s3/s3test"
 )
 
-// asEngine has the engine's Pauses in JSON, which are no part of its configuration.
+// asEngine has the engineTask in JSON.
 const asEngine = "STRATA_COLDFSTEST_ENGINE"
 
 // Main makes the test binary an engine when Mount starts it as one. A package's TestMain calls it first.
@@ -50,7 +50,7 @@ func Main() {
 		err = json.Unmarshal([]byte(task), &e)
 	}
 	if err == nil {
-		o.Limits, o.Pauses, o.MetricsEvery = e.Limits, e.Pauses, e.MetricsEvery
+		o.Limits, o.Pauses = e.Limits, e.Pauses
 		o.Fuse, o.Control = os.NewFile(control.FDFuse, "/dev/fuse"), os.NewFile(control.FDControl, "control")
 		o.Config, err = coldfs.ReadConfig(os.NewFile(control.FDConfig, "config"))
 	}
@@ -69,9 +69,8 @@ func Main() {
 
 // engineTask is what an engine is told besides its configuration.
 type engineTask struct {
-	Limits       coldfs.Limits
-	Pauses       coldfs.Pauses
-	MetricsEvery time.Duration
+	Limits coldfs.Limits
+	Pauses coldfs.Pauses
 }
 
 // Options of a mount. The zero Options are a volume in a bucket of its own.
@@ -202,7 +201,7 @@ func (m *Mount) start(credentials control.Credentials, o Options) error {
 	defer secret.Close()
 	task := engineTask{Limits: o.Limits, Pauses: o.Pauses}
 	if o.Watched {
-		task.MetricsEvery = 20 * time.Millisecond
+		task.Pauses.Metrics = 20 * time.Millisecond
 	}
 	raw, err := json.Marshal(task)
 	if err != nil {
