@@ -1,7 +1,10 @@
 package coldfs_test
 
 import (
+	"io"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/strata-csi/strata/pkg/coldfs/coldfstest"
@@ -32,6 +35,67 @@ func TestAStoreWithTLS(t *testing.T) {
 	if n := p.Count(s3test.Match{Method: "GET", Key: "vol/f"}); n == 0 {
 		t.Error("it wasn't read over TLS")
 	}
+}
+
+// What is turned on its way isn't taken for the file's content: TLS ends the connection, and the engine asks again.
+func TestWhatIsTurnedOnItsWayIsAskedForAgain(t *testing.T) {
+	server, authority := s3test.Start(t), s3test.NewAuthority(t)
+	bucket, name := newBucket(t, server)
+	way, turned := turningWay(t, strings.TrimPrefix(authority.Proxy(t, server.Endpoint, s3test.Front{}).Endpoint, "https://"), 3)
+	v := &volume{coldfstest.Start(t, server, name, coldfstest.Options{Endpoint: "https://" + way, Config: func(c *config.Config) { c.Store.CABundle = authority.PEM }}), server, bucket, name}
+	want := noise(22, 20<<20)
+	v.put(t, "vol/f", want)
+	if read(t, v.Path("f")) != want {
+		t.Error("DATA MISMATCH: what was turned was read")
+	}
+	if n := turned(); n != 3 {
+		t.Errorf("%d answers were turned", n)
+	}
+}
+
+// turningWay is an address that leads to target. In each of the first connections in which so much comes back that it must be a body, it turns a byte of that.
+func turningWay(t *testing.T, target string, connections int64) (address string, turned func() int64) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	var count atomic.Int64
+	back := func(to, from net.Conn) {
+		defer to.Close()
+		raw := make([]byte, 32<<10)
+		for passed, whole := 0, true; ; {
+			n, err := from.Read(raw)
+			if passed += n; whole && n > 0 && passed > 256<<10 {
+				if whole = false; count.Add(1) <= connections {
+					raw[n/2] ^= 1
+				}
+			}
+			if _, failed := to.Write(raw[:n]); err != nil || failed != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			store, err := net.Dial("tcp", target)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			go back(client, store)
+			go func() {
+				defer store.Close()
+				_, _ = io.Copy(store, client)
+			}()
+		}
+	}()
+	return listener.Addr().String(), func() int64 { return min(count.Load(), connections) }
 }
 
 // Who looks at a pod that doesn't start sees what to set right.
