@@ -10,6 +10,7 @@ import (
 	"github.com/strata-csi/strata/pkg/scratch"
 	"github.com/strata-csi/strata/pkg/scratch/config"
 	"github.com/strata-csi/strata/pkg/scratch/disk"
+	"github.com/strata-csi/strata/pkg/tier"
 	"github.com/strata-csi/strata/pkg/tier/tiertest"
 )
 
@@ -47,6 +48,10 @@ func TestTheLoopKindConforms(t *testing.T) {
 	t.Run("files", func(t *testing.T) {
 		tiertest.Conform(t, tiertest.Subject{Stager: b, Volume: "scratch:default:a", Other: "scratch:default:b", Context: context, OtherContext: context,
 			BadContext: map[string]string{"tier": "scratch", scratch.ContextClass: "none", scratch.ContextSize: "1"}})
+	})
+	t.Run("inline", func(t *testing.T) {
+		tiertest.ConformInline(t, tiertest.InlineSubject{Publisher: b, BadAttributes: map[string]string{"path": "/"},
+			Volume: tier.InlineSpec{Attributes: map[string]string{"size": "64Mi"}, Pod: tier.Pod{Name: "p", Namespace: "n", UID: "u"}}})
 	})
 	if names, err := p.Usable[0].List(t.Context()); err != nil || len(names) > 0 {
 		t.Errorf("volumes are left: %v, %v", names, err)

@@ -2,6 +2,8 @@ package tiertest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -27,9 +29,7 @@ func check(t *testing.T, what string, err, want error) {
 // InlineSubject is an InlinePublisher under test, with two inline volumes that don't exist.
 type InlineSubject struct {
 	Publisher     tier.InlinePublisher
-	ID, Other     string            // of kubelet's grammar
-	Volume        tier.InlineSpec   // of ID; without ID, Path and ReadOnly
-	OtherVolume   tier.InlineSpec   // of Other
+	Volume        tier.InlineSpec   // both volumes are as this; with a pod, without ID, Path and ReadOnly
 	BadAttributes map[string]string // that CheckInline refuses
 }
 
@@ -39,43 +39,51 @@ func ConformInline(t *testing.T, s InlineSubject) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	p := s.Publisher
-	newDir := func(t *testing.T) string {
-		dir := filepath.Join(t.TempDir(), "target")
-		check(t, "mkdir", os.Mkdir(dir, 0), nil)
+	// As kubelet makes ids and targets of the pod and of the volume's name in it (makeVolumeHandle and getTargetPath of its csi_mounter.go).
+	idOf := func(name string) string {
+		sum := sha256.Sum256([]byte(s.Volume.Pod.UID + name))
+		return "csi-" + hex.EncodeToString(sum[:])
+	}
+	one, other := idOf("one"), idOf("other")
+	dirOf := func(t *testing.T, name string) string {
+		volumeDir := filepath.Join(t.TempDir(), "pods", s.Volume.Pod.UID, "volumes", "kubernetes.io~csi", name)
+		dir := filepath.Join(volumeDir, "mount")
+		check(t, "mkdir", errors.Join(os.MkdirAll(volumeDir, 0o750), os.Mkdir(dir, 0)), nil)
 		t.Cleanup(func() {
-			if err := p.UnpublishInline(context.WithoutCancel(ctx), s.ID, dir); err != nil {
+			if err := p.UnpublishInline(context.WithoutCancel(ctx), idOf(name), dir); err != nil {
 				t.Errorf("unpublish at the end: %v", err)
 			}
 		})
 		return dir
 	}
+	newDir := func(t *testing.T) string { return dirOf(t, "one") }
 	spec := func(path string) tier.InlineSpec {
 		out := s.Volume
-		out.ID, out.Path = s.ID, path
+		out.ID, out.Path = idOf(filepath.Base(filepath.Dir(path))), path
 		return out
 	}
 	t.Run("publish and unpublish, each twice", func(t *testing.T) {
 		dir := newDir(t)
-		check(t, "published before", p.PublishedInline(ctx, s.ID, dir), volume.ErrNotFound)
-		check(t, "unpublish before", p.UnpublishInline(ctx, s.ID, dir), nil)
+		check(t, "published before", p.PublishedInline(ctx, one, dir), volume.ErrNotFound)
+		check(t, "unpublish before", p.UnpublishInline(ctx, one, dir), nil)
 		check(t, "check", p.CheckInline(spec(dir)), nil)
 		for range 2 {
 			check(t, "publish", p.PublishInline(ctx, spec(dir)), nil)
-			check(t, "published", p.PublishedInline(ctx, s.ID, dir), nil)
+			check(t, "published", p.PublishedInline(ctx, one, dir), nil)
 		}
 		if m, ok, err := mountpoint.Find(dir); err != nil || !ok || m.Stacked != 1 {
 			t.Errorf("mount %+v, %v", m, err)
 		}
 		check(t, "write", os.WriteFile(filepath.Join(dir, "tiertest"), []byte("x"), 0o600), nil)
-		if u, err := p.InlineUsage(ctx, s.ID, dir); err != nil || u.TotalBytes <= 0 || u.UsedBytes+u.AvailableBytes > u.TotalBytes {
+		if u, err := p.InlineUsage(ctx, one, dir); err != nil || u.TotalBytes <= 0 || u.UsedBytes+u.AvailableBytes > u.TotalBytes {
 			t.Errorf("usage %+v, %v", u, err)
 		}
-		if c, err := p.InlineHealth(ctx, s.ID, dir); err != nil || len(c) > 0 {
+		if c, err := p.InlineHealth(ctx, one, dir); err != nil || len(c) > 0 {
 			t.Errorf("health %v, %v", c, err)
 		}
 		for range 2 {
-			check(t, "unpublish", p.UnpublishInline(ctx, s.ID, dir), nil)
-			check(t, "published after", p.PublishedInline(ctx, s.ID, dir), volume.ErrNotFound)
+			check(t, "unpublish", p.UnpublishInline(ctx, one, dir), nil)
+			check(t, "published after", p.PublishedInline(ctx, one, dir), volume.ErrNotFound)
 		}
 		if _, err := os.Stat(dir); err != nil {
 			t.Errorf("unpublish took the directory away: %v", err)
@@ -88,27 +96,27 @@ func ConformInline(t *testing.T, s InlineSubject) {
 	t.Run("another volume's mount is another's", func(t *testing.T) {
 		dir := newDir(t)
 		check(t, "publish", p.PublishInline(ctx, spec(dir)), nil)
-		check(t, "published of the other", p.PublishedInline(ctx, s.Other, dir), volume.ErrExists)
+		check(t, "published of the other", p.PublishedInline(ctx, other, dir), volume.ErrExists)
 		mountpointtest.TmpFS(t, dir)
-		check(t, "published below a stranger's", p.PublishedInline(ctx, s.ID, dir), volume.ErrExists)
-		if err := p.UnpublishInline(ctx, s.ID, dir); err == nil {
+		check(t, "published below a stranger's", p.PublishedInline(ctx, one, dir), volume.ErrExists)
+		if err := p.UnpublishInline(ctx, one, dir); err == nil {
 			t.Error("unpublish took a stranger's mount away")
 		}
 		if m, ok, err := mountpoint.Find(dir); err != nil || !ok || m.Stacked != 2 {
 			t.Errorf("left: %+v, %v", m, err)
 		}
 		check(t, "umount", unix.Unmount(dir, 0), nil)
-		check(t, "published", p.PublishedInline(ctx, s.ID, dir), nil)
+		// A volume that was once given up may be worth nothing any more; that it goes is what counts.
+		check(t, "unpublish again", p.UnpublishInline(ctx, one, dir), nil)
+		check(t, "published after", p.PublishedInline(ctx, one, dir), volume.ErrNotFound)
 	})
 	t.Run("two at once", func(t *testing.T) {
-		one, two := newDir(t), newDir(t)
-		other := s.OtherVolume
-		other.ID, other.Path = s.Other, two
-		check(t, "publish", p.PublishInline(ctx, spec(one)), nil)
-		check(t, "publish the other", p.PublishInline(ctx, other), nil)
-		check(t, "unpublish the other", p.UnpublishInline(ctx, s.Other, two), nil)
-		check(t, "published", p.PublishedInline(ctx, s.ID, one), nil)
-		check(t, "published of the other", p.PublishedInline(ctx, s.Other, two), volume.ErrNotFound)
+		at, otherAt := newDir(t), dirOf(t, "other")
+		check(t, "publish", p.PublishInline(ctx, spec(at)), nil)
+		check(t, "publish the other", p.PublishInline(ctx, spec(otherAt)), nil)
+		check(t, "unpublish the other", p.UnpublishInline(ctx, other, otherAt), nil)
+		check(t, "published", p.PublishedInline(ctx, one, at), nil)
+		check(t, "published of the other", p.PublishedInline(ctx, other, otherAt), volume.ErrNotFound)
 	})
 	t.Run("read-only is honoured", func(t *testing.T) {
 		dir := newDir(t)
@@ -116,7 +124,7 @@ func ConformInline(t *testing.T, s InlineSubject) {
 		ro.ReadOnly = true
 		check(t, "publish", p.PublishInline(ctx, ro), nil)
 		check(t, "write", os.WriteFile(filepath.Join(dir, "x"), nil, 0o600), unix.EROFS)
-		check(t, "published", p.PublishedInline(ctx, s.ID, dir), nil)
+		check(t, "published", p.PublishedInline(ctx, one, dir), nil)
 	})
 	t.Run("the pod's group", func(t *testing.T) {
 		dir := newDir(t)
@@ -141,7 +149,7 @@ func ConformInline(t *testing.T, s InlineSubject) {
 		bad.Attributes = s.BadAttributes
 		check(t, "check", p.CheckInline(bad), volume.ErrInvalid)
 		check(t, "publish", p.PublishInline(ctx, bad), volume.ErrInvalid)
-		check(t, "published", p.PublishedInline(ctx, s.ID, dir), volume.ErrNotFound)
+		check(t, "published", p.PublishedInline(ctx, one, dir), volume.ErrNotFound)
 	})
 }
 

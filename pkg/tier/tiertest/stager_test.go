@@ -1,7 +1,6 @@
 package tiertest
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/strata-csi/strata/pkg/tier"
@@ -25,8 +24,7 @@ func TestLocalConforms(t *testing.T) {
 	t.Run("inline", func(t *testing.T) {
 		v := tier.InlineSpec{Attributes: map[string]string{"size": "2097152"}, Pod: tier.Pod{Name: "p", Namespace: "n", UID: "u"}}
 		ConformInline(t, InlineSubject{
-			Publisher: l, ID: "csi-" + strings.Repeat("a", 64), Other: "csi-" + strings.Repeat("b", 64), Volume: v, OtherVolume: v,
-			BadAttributes: map[string]string{"path": "/"},
+			Publisher: l, Volume: v, BadAttributes: map[string]string{"path": "/"},
 		})
 	})
 	if left, err := l.Volumes(); err != nil || len(left) > 0 {
