@@ -22,32 +22,6 @@ const usageShare = 20
 // endless is the size that statfs shows of a volume without a capacity.
 const endless = 1 << 50
 
-// Pauses are how long an engine waits before it looks again at what nobody tells it. A zero field has its default.
-type Pauses struct {
-	// Listing is the pause between two listings of the volume, at least (default 5 min).
-	Listing time.Duration
-	// FirstListing is the pause before the first, where no quota is kept by it (default 30 s): who mounts a volume has something to do there, and the store the less.
-	FirstListing time.Duration
-	// Capacity is the pause between two looks at the owner marker, which says how large the volume is (default 1 min). It is how late an engine knows that a claim has grown.
-	Capacity time.Duration
-	// Probe is the pause between two looks at the store while it fails, should nobody else ask, and at the disk of the cache (default 15 s).
-	Probe time.Duration
-	// Metrics is how often the holder is told what was counted (default 15 s).
-	Metrics time.Duration
-}
-
-func (p Pauses) withDefaults() Pauses {
-	for _, d := range []struct {
-		pause    *time.Duration
-		fallback time.Duration
-	}{{&p.Listing, 5 * time.Minute}, {&p.FirstListing, 30 * time.Second}, {&p.Capacity, time.Minute}, {&p.Probe, 15 * time.Second}, {&p.Metrics, 15 * time.Second}} {
-		if *d.pause == 0 {
-			*d.pause = d.fallback
-		}
-	}
-	return p
-}
-
 // usage is what is known of it. The zero usage knows nothing and allows everything.
 type usage struct {
 	enforce bool
